@@ -1,0 +1,6 @@
+//! patchferry carries patch-compliance findings from AWS Systems Manager to AWS Security Hub and
+//! loses none on the way.
+
+#![deny(unsafe_code)]
+
+pub mod record;

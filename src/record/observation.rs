@@ -1,0 +1,175 @@
+//! A node's patch state as it was read, before any judgement.
+//!
+//! Fields keep what AWS said, sensible or not; texts are only bounded. Whether it makes sense is
+//! for the validate stage to say, so that nonsense becomes a dead letter with its raw facts
+//! rather than an error at the door.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ReadNumber, Text, UnixMillis};
+
+/// Where an observation came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    Sweep,
+    Event,
+    Ingest,
+    /// Made by patchferry itself, e.g. the close of a finding whose identity has changed.
+    Derived,
+}
+
+impl Source {
+    pub const ALL: [Self; 4] = [Self::Sweep, Self::Event, Self::Ingest, Self::Derived];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sweep => "sweep",
+            Self::Event => "event",
+            Self::Ingest => "ingest",
+            Self::Derived => "derived",
+        }
+    }
+}
+
+/// Why a node is known to be gone for good. Absence alone is never a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GoneReason {
+    Terminated,
+    Deregistered,
+    AbsentTooLong,
+}
+
+/// One node, as read once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The node id as AWS gave it; checked by validate.
+    pub node: Text<128>,
+    /// Number of the read that the state comes from: gives the order.
+    pub read: ReadNumber,
+    /// When the answer to that read arrived.
+    pub read_at: UnixMillis,
+    pub source: Source,
+    pub compliance: Option<RawCompliance>,
+    pub patch_state: Option<RawPatchState>,
+    pub node_info: Option<NodeInfo>,
+    pub patches: Option<PatchList>,
+    pub gone: Option<GoneReason>,
+}
+
+/// Six counts by severity (`SeveritySummary` in the SSM model).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SeverityCounts {
+    pub critical: i32,
+    pub high: i32,
+    pub medium: i32,
+    pub low: i32,
+    pub informational: i32,
+    pub unspecified: i32,
+}
+
+impl SeverityCounts {
+    #[must_use]
+    pub fn as_array(&self) -> [i32; 6] {
+        [self.critical, self.high, self.medium, self.low, self.informational, self.unspecified]
+    }
+}
+
+/// A `ResourceComplianceSummaryItem` of type `Patch`: the service's own verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RawCompliance {
+    /// `COMPLIANT` or `NON_COMPLIANT`.
+    pub status: Text<32>,
+    pub overall_severity: Text<32>,
+    /// The Run Command id when `execution_type` is `Command`.
+    pub execution_id: Option<Text<100>>,
+    pub execution_type: Option<Text<50>>,
+    pub execution_time: Option<UnixMillis>,
+    pub compliant_count: i32,
+    pub compliant: SeverityCounts,
+    pub non_compliant_count: i32,
+    pub non_compliant: SeverityCounts,
+}
+
+/// An `InstancePatchState`. Absent counts are 0, absent times `None` ("" and epoch 0 mean absent).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RawPatchState {
+    pub patch_group: Text<256>,
+    pub baseline: Text<128>,
+    pub snapshot: Option<Text<64>>,
+    /// `Scan` or `Install`.
+    pub operation: Text<32>,
+    pub operation_start: Option<UnixMillis>,
+    pub operation_end: Option<UnixMillis>,
+    pub reboot_option: Option<Text<32>>,
+    pub installed: i32,
+    pub installed_other: i32,
+    pub installed_pending_reboot: i32,
+    pub installed_rejected: i32,
+    pub missing: i32,
+    pub failed: i32,
+    pub not_applicable: i32,
+    pub unreported_not_applicable: i32,
+    pub available_security_update: i32,
+    pub critical_non_compliant: i32,
+    pub security_non_compliant: i32,
+    pub other_non_compliant: i32,
+}
+
+/// What `DescribeInstanceInformation` says of the node itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// `EC2Instance` or `ManagedInstance`.
+    pub resource_type: Text<32>,
+    pub ping_status: Text<32>,
+    pub name: Option<Text<256>>,
+    pub computer_name: Option<Text<255>>,
+    pub platform_type: Option<Text<32>>,
+    pub platform_name: Option<Text<128>>,
+    pub platform_version: Option<Text<64>>,
+    pub ip_address: Option<Text<46>>,
+    pub agent_version: Option<Text<32>>,
+    /// For example `Microsoft.Compute/virtualMachines`.
+    pub source_type: Option<Text<64>>,
+    pub source_id: Option<Text<128>>,
+}
+
+/// The patches of a non-compliant node that make it so. The list itself is stored once, under
+/// the node, and named by the number of the read that gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PatchList {
+    pub read: ReadNumber,
+    /// Of the set of (KB or package, state), whatever their order.
+    pub digest: u64,
+    /// Patches kept.
+    pub kept: u32,
+    /// Patches there were; more than `kept` if the list was capped.
+    pub total: u32,
+}
+
+/// The state of one patch on one node (`PatchComplianceData.State`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PatchState {
+    Missing,
+    Failed,
+    InstalledRejected,
+    InstalledPendingReboot,
+    /// Anything that doesn't make a node non-compliant.
+    Other,
+}
+
+/// One patch that makes a node non-compliant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PatchDetail {
+    pub state: PatchState,
+    /// KB number or package name.
+    pub kb: Text<128>,
+    pub title: Text<256>,
+    pub classification: Text<64>,
+    /// The vendor's severity, not the baseline's compliance level.
+    pub severity: Text<32>,
+    /// At most 20 are kept.
+    pub cves: Vec<Text<32>>,
+}
