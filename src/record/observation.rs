@@ -147,6 +147,8 @@ pub struct PatchList {
     pub kept: u32,
     /// Patches there were; more than `kept` if the list was capped.
     pub total: u32,
+    /// Values that the list takes in the store.
+    pub chunks: u16,
 }
 
 /// The state of one patch on one node (`PatchComplianceData.State`).
