@@ -82,6 +82,7 @@ pub(super) fn bury(
 fn patches_of(item: &DeadItem) -> Option<&PatchList> {
     match item {
         DeadItem::Observation { observation, .. } => observation.patches.as_ref(),
+        DeadItem::Assessment(assessment) => assessment.facts.patches.as_ref(),
         DeadItem::Finding(finding) => finding.facts.patches.as_ref(),
         DeadItem::Raw { .. } => None,
     }

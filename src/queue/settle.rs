@@ -316,20 +316,16 @@ impl Queues {
         .await
     }
 
-    /// Settles the findings of one request, each by its own outcome. How many of the
-    /// acknowledged ones were still the newest version (the others count as coalesced).
+    /// Settles the findings of one request, each by its own outcome. Tells of each whether it was
+    /// acknowledged as the newest version; an acknowledged older one counts as coalesced.
     pub async fn settle_delivery(
         &self,
         lane: &Lane,
         settlements: Vec<Settlement>,
-    ) -> Result<usize, QueueError> {
+    ) -> Result<Vec<bool>, QueueError> {
         let lane = lane.clone();
         self.transition(Commit::hand_off(settlements.len()), move |step| {
-            let mut delivered = 0;
-            for settlement in settlements {
-                delivered += usize::from(settle_one(step, &lane, settlement)?);
-            }
-            Ok(delivered)
+            settlements.into_iter().map(|settlement| settle_one(step, &lane, settlement)).collect()
         })
         .await
     }

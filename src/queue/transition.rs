@@ -262,6 +262,16 @@ impl<'a, 'b> Transition<'a, 'b> {
         Ok(())
     }
 
+    /// Removes a patch list whose item ends without it.
+    pub fn drop_patches(
+        &mut self,
+        lane: &Lane,
+        node: &str,
+        patches: Option<&PatchList>,
+    ) -> Result<(), StoreError> {
+        details::remove(self.tx, lane, node, patches)
+    }
+
     /// Keeps an item that can't go on as a dead letter.
     pub fn bury(&mut self, lane: &Lane, death: Death) -> Result<(), StoreError> {
         let count = i64::try_from(death.count).unwrap_or(i64::MAX);

@@ -40,6 +40,8 @@ pub enum GoneReason {
     Terminated,
     Deregistered,
     AbsentTooLong,
+    /// Not the node is gone but this record of it: another finding reports the node now.
+    Superseded,
 }
 
 /// One node, as read once.
