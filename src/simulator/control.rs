@@ -1,0 +1,226 @@
+//! The handle by which tests and the demo turn the simulated world and read what is true in it.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    config::{Quotas, SimLane},
+    evolution::{NoSuchNode, Rescan, missing_patches},
+    faults::{Fault, Scope},
+    fleet::{Nonsense, SeverityCounts},
+    hub::HubFinding,
+    oracle::{self, FleetNode},
+    stats::Stats,
+    world::{LaneWorld, World, lock},
+};
+
+/// A handle on a running simulator; cheap to clone. Methods that name a lane panic if the simulator
+/// was started without it.
+#[derive(Clone)]
+pub struct Control(pub(super) Arc<World>);
+
+/// Faults.
+impl Control {
+    /// Lays a fault on a scope until cleared; `None` clears the scope.
+    pub fn set_fault(&self, scope: Scope, fault: Option<Fault>) {
+        match fault {
+            Some(fault) => lock(&self.0.faults).set(scope, fault, None),
+            None => lock(&self.0.faults).clear(&scope),
+        }
+        self.0.note_change();
+    }
+
+    /// Lays a fault on the next `calls` calls of a scope.
+    pub fn set_fault_for_calls(&self, scope: Scope, fault: Fault, calls: u32) {
+        lock(&self.0.faults).set(scope, fault, Some(calls));
+        self.0.note_change();
+    }
+
+    /// Heals everything but poison.
+    pub fn clear_faults(&self) {
+        lock(&self.0.faults).clear_all();
+        self.0.note_change();
+    }
+
+    /// Findings for these nodes fail with `InvalidInput`; replaces the earlier list.
+    pub fn poison<S: Into<String>>(&self, lane: &SimLane, nodes: impl IntoIterator<Item = S>) {
+        let nodes: BTreeSet<String> = nodes.into_iter().map(Into::into).collect();
+        lock(&self.lane(lane).poison).findings = nodes;
+        self.0.note_change();
+    }
+
+    /// Calls with a finding for one of these nodes fail with `InvalidInputException`; replaces the
+    /// earlier list.
+    pub fn poison_call<S: Into<String>>(&self, lane: &SimLane, nodes: impl IntoIterator<Item = S>) {
+        let nodes: BTreeSet<String> = nodes.into_iter().map(Into::into).collect();
+        lock(&self.lane(lane).poison).calls = nodes;
+        self.0.note_change();
+    }
+
+    /// Changes a lane's quotas from now on: lower ones are what a shared quota leaves.
+    pub fn set_quotas(&self, lane: &SimLane, quotas: &Quotas) {
+        lock(&self.lane(lane).buckets).set_quotas(quotas, Instant::now());
+    }
+
+    /// All sessions that `AssumeRole` has handed out expire now.
+    pub fn expire_sessions(&self) {
+        self.0.sessions_valid_from_ms.store(self.0.now_ms() + 1, Ordering::Relaxed);
+    }
+
+    /// Whether AWS's own integration shows among the enabled products.
+    pub fn set_aws_integration_enabled(&self, is_enabled: bool) {
+        *lock(&self.0.aws_integration_enabled) = is_enabled;
+    }
+}
+
+/// The fleet's changes.
+impl Control {
+    /// Scans about `fraction` of a lane's scanned nodes again.
+    pub fn rescan(&self, lane: &SimLane, fraction: f64) -> Rescan {
+        let now_ms = self.0.now_ms();
+        let done = lock(&self.lane(lane).fleet).rescan(fraction, now_ms);
+        self.0.note_change();
+        done
+    }
+
+    /// A new scan finds nothing missing.
+    pub fn make_compliant(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        let now_ms = self.0.now_ms();
+        lock(&self.lane(lane).fleet).scan_node(node, Vec::new(), now_ms)
+    }
+
+    /// A new scan finds `missing` patches missing, of these levels; the rest are unspecified.
+    pub fn make_non_compliant(
+        &self,
+        lane: &SimLane,
+        node: &str,
+        missing: u32,
+        severities: SeverityCounts,
+    ) -> Result<(), NoSuchNode> {
+        let now_ms = self.0.now_ms();
+        let problems = missing_patches(missing, severities);
+        lock(&self.lane(lane).fleet).scan_node(node, problems, now_ms)
+    }
+
+    /// From a new scan on, SSM's answers about the node make no sense; `None` mends it.
+    pub fn corrupt_node(
+        &self,
+        lane: &SimLane,
+        node: &str,
+        nonsense: Option<Nonsense>,
+    ) -> Result<(), NoSuchNode> {
+        let now_ms = self.0.now_ms();
+        lock(&self.lane(lane).fleet).corrupt_node(node, nonsense, now_ms)
+    }
+
+    /// The node is off: `DescribeInstanceInformation` leaves it out, its compliance data remain.
+    pub fn stop_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        lock(&self.lane(lane).fleet).stop_node(node)
+    }
+
+    /// The node is no more, nor are its compliance data.
+    pub fn remove_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        lock(&self.lane(lane).fleet).remove_node(node)
+    }
+}
+
+/// What people and time do to the hub.
+impl Control {
+    /// A person sets `Workflow.Status`; false if there is no such finding.
+    pub fn set_workflow(&self, lane: &SimLane, finding_id: &str, status: &str) -> bool {
+        let mut hub = lock(&self.lane(lane).hub);
+        let finding = hub.findings.get_mut(finding_id);
+        finding.map(|finding| finding.workflow_status = status.to_string()).is_some()
+    }
+
+    /// The finding has aged out; false if there is none.
+    pub fn delete_finding(&self, lane: &SimLane, finding_id: &str) -> bool {
+        lock(&self.lane(lane).hub).findings.remove(finding_id).is_some()
+    }
+
+    /// The hub was switched off and on again: it holds nothing.
+    pub fn empty_hub(&self, lane: &SimLane) {
+        lock(&self.lane(lane).hub).findings.clear();
+        self.0.note_change();
+    }
+}
+
+/// The truth.
+impl Control {
+    pub fn lanes(&self) -> Vec<SimLane> {
+        self.0.lanes.keys().cloned().collect()
+    }
+
+    /// The nodes of a lane, by id.
+    pub fn fleet(&self, lane: &SimLane) -> Vec<FleetNode> {
+        lock(&self.lane(lane).fleet).nodes.values().map(FleetNode::of).collect()
+    }
+
+    /// The findings of a lane's hub, by Id.
+    pub fn hub(&self, lane: &SimLane) -> Vec<HubFinding> {
+        lock(&self.lane(lane).hub).findings.values().cloned().collect()
+    }
+
+    /// Where a lane's hub doesn't hold what its fleet is, a sentence each; empty if all is well.
+    /// For findings with one identity per node.
+    pub fn differences(&self, lane: &SimLane) -> Vec<String> {
+        let lane = self.lane(lane);
+        let (fleet, hub, poison) = (lock(&lane.fleet), lock(&lane.hub), lock(&lane.poison));
+        oracle::differences(&fleet, &hub, &poison)
+    }
+
+    /// Differences of all lanes.
+    pub fn differences_total(&self) -> Vec<String> {
+        let of_lane = |lane: &SimLane| {
+            self.differences(lane).into_iter().map(|text| format!("{lane} {text}")).collect()
+        };
+        self.0.lanes.keys().flat_map(|lane| -> Vec<String> { of_lane(lane) }).collect()
+    }
+
+    pub fn stats(&self, lane: &SimLane) -> Stats {
+        lock(&self.lane(lane).stats).clone()
+    }
+
+    /// All lanes' counts, and those of calls that belong to no lane.
+    pub fn stats_total(&self) -> Stats {
+        let mut total = lock(&self.0.stray).clone();
+        for lane in self.0.lanes.values() {
+            total.add(&lock(&lane.stats));
+        }
+        total
+    }
+
+    /// Starts `import_requests_since_mark` anew, in all lanes.
+    pub fn mark(&self) {
+        for lane in self.0.lanes.values() {
+            lock(&lane.stats).import_requests_since_mark = 0;
+        }
+    }
+
+    /// Fires after each request that was handled and each change made by this handle.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// Waits until something holds; looks again whenever a request was handled.
+    pub async fn wait_until(&self, mut holds: impl FnMut(&Self) -> bool) {
+        let mut changes = self.changed();
+        loop {
+            changes.borrow_and_update();
+            if holds(self) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn lane(&self, lane: &SimLane) -> &LaneWorld {
+        self.0.lanes.get(lane).expect("the simulator was started with the lane that is asked for")
+    }
+}

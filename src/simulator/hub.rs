@@ -1,0 +1,185 @@
+//! The findings that one lane's Security Hub holds, and what an import does to them.
+//!
+//! User Guide, "`BatchImportFindings` for finding providers": an unknown Id creates, a known one is
+//! replaced if its `UpdatedAt` is later and ignored otherwise; `Workflow` belongs to the customer and
+//! is reset only when a finding comes back. What reaches this file has passed the rules of `asff`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::{Value, json};
+
+use super::{
+    asff::Finding,
+    clock::{format_timestamp, parse_timestamp},
+};
+
+/// Versions remembered per finding.
+const HISTORY_MAX: usize = 64;
+
+/// What the hub holds of one finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubFinding {
+    pub id: String,
+    pub product_arn: String,
+    pub generator_id: String,
+    /// `ACTIVE` or `ARCHIVED`.
+    pub record_state: String,
+    /// `PASSED`, `FAILED`, …; empty if the provider gave none.
+    pub compliance_status: String,
+    pub severity_label: String,
+    /// `NEW`, `NOTIFIED`, `RESOLVED` or `SUPPRESSED`.
+    pub workflow_status: String,
+    /// As sent.
+    pub created_at: String,
+    pub updated_at: String,
+    pub updated_at_ms: i64,
+    pub processed_at_ms: i64,
+    /// The Id of the first resource.
+    pub resource_id: String,
+    /// Missing, failed, installed-rejected, pending-reboot, installed, installed-other.
+    pub patch_counts: [i64; 6],
+    /// How many versions were accepted.
+    pub imports: u32,
+    /// `UpdatedAt` and `RecordState` of the last accepted versions, oldest first.
+    pub history: VecDeque<(String, String)>,
+    /// The accepted version as sent; empty if the simulator keeps none.
+    pub json: String,
+}
+
+/// What became of one imported version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Imported {
+    Accepted,
+    /// Not newer than what is there.
+    Ignored,
+    /// As new as what is there, and not the same.
+    Rewritten,
+}
+
+/// The findings of a lane, by Id: there is only one product that it accepts.
+#[derive(Debug, Default)]
+pub(super) struct Hub {
+    pub findings: BTreeMap<String, HubFinding>,
+}
+
+impl Hub {
+    pub(super) fn import(
+        &mut self,
+        finding: &Finding<'_>,
+        json: &str,
+        keep_json: bool,
+        now_ms: i64,
+    ) -> Imported {
+        let updated_at_ms = parse_timestamp(finding.updated_at()).unwrap_or_default();
+        let id = finding.id().unwrap_or_default();
+        let old = self.findings.get_mut(id);
+        if let Some(old) = &old
+            && updated_at_ms <= old.updated_at_ms
+        {
+            let is_rewritten = updated_at_ms == old.updated_at_ms
+                && keep_json
+                && !is_same_content(json, &old.json);
+            return if is_rewritten { Imported::Rewritten } else { Imported::Ignored };
+        }
+        let mut new = version(finding, updated_at_ms, now_ms);
+        if keep_json {
+            new.json = json.to_string();
+        }
+        match old {
+            Some(old) => {
+                new.succeed(old);
+                *old = new;
+            }
+            None => {
+                self.findings.insert(new.id.clone(), new);
+            }
+        }
+        Imported::Accepted
+    }
+}
+
+fn version(finding: &Finding<'_>, updated_at_ms: i64, now_ms: i64) -> HubFinding {
+    let version = (finding.updated_at().to_string(), finding.record_state().to_string());
+    HubFinding {
+        id: finding.id().unwrap_or_default().to_string(),
+        product_arn: finding.product_arn().unwrap_or_default().to_string(),
+        generator_id: finding.generator_id().to_string(),
+        record_state: finding.record_state().to_string(),
+        compliance_status: finding.compliance_status().to_string(),
+        severity_label: finding.severity_label().to_string(),
+        workflow_status: "NEW".to_string(),
+        created_at: finding.created_at().to_string(),
+        updated_at: finding.updated_at().to_string(),
+        updated_at_ms,
+        processed_at_ms: now_ms,
+        resource_id: finding.first_resource_id().to_string(),
+        patch_counts: finding.patch_counts(),
+        imports: 1,
+        history: VecDeque::from([version]),
+        json: String::new(),
+    }
+}
+
+impl HubFinding {
+    /// Takes over from the version before what an import doesn't change.
+    fn succeed(&mut self, old: &mut Self) {
+        let returns = (old.record_state == "ARCHIVED" && self.record_state == "ACTIVE")
+            || (old.compliance_status == "PASSED" && self.compliance_status == "FAILED");
+        self.workflow_status = match old.workflow_status.as_str() {
+            "NOTIFIED" | "RESOLVED" if returns => "NEW".to_string(),
+            status => status.to_string(),
+        };
+        self.imports = old.imports.saturating_add(1);
+        let mut history = std::mem::take(&mut old.history);
+        history.append(&mut self.history);
+        while history.len() > HISTORY_MAX {
+            history.pop_front();
+        }
+        self.history = history;
+    }
+
+    /// The finding as `GetFindings` shows it: as sent, with what the service fills in.
+    pub(super) fn render(&self, account: &str, region: &str) -> Value {
+        let mut finding: Value = serde_json::from_str(&self.json).unwrap_or_else(|_| json!({}));
+        let provider = &finding["FindingProviderFields"];
+        let (severity, types) = (provider["Severity"].clone(), provider["Types"].clone());
+        if severity.is_object() {
+            finding["Severity"] = severity;
+        }
+        if types.is_array() {
+            finding["Types"] = types;
+        }
+        finding["Severity"]["Normalized"] = json!(normalized(&self.severity_label));
+        finding["FindingProviderFields"] =
+            json!({"Severity": finding["Severity"].clone(), "Types": finding["Types"].clone()});
+        finding["RecordState"] = json!(self.record_state);
+        finding["Workflow"] = json!({"Status": self.workflow_status});
+        finding["WorkflowState"] = json!("NEW");
+        finding["ProcessedAt"] = json!(format_timestamp(self.processed_at_ms));
+        finding["Region"] = json!(region);
+        finding["AwsAccountId"] = json!(account);
+        finding["ProductFields"]["aws/securityhub/FindingId"] =
+            json!(format!("{}/{}", self.product_arn, self.id));
+        finding
+    }
+}
+
+/// `Severity.Normalized` that the service derives from a label (model, `Severity`).
+fn normalized(label: &str) -> u8 {
+    match label {
+        "LOW" => 1,
+        "MEDIUM" => 40,
+        "HIGH" => 70,
+        "CRITICAL" => 90,
+        _ => 0,
+    }
+}
+
+/// Equal apart from the order of keys.
+fn is_same_content(one: &str, other: &str) -> bool {
+    one == other
+        || matches!(
+            (serde_json::from_str::<Value>(one), serde_json::from_str::<Value>(other)),
+            (Ok(one), Ok(other)) if one == other
+        )
+}

@@ -1,0 +1,119 @@
+//! The operations of each simulated service, and how a request names them.
+//!
+//! Covered: of SSM what a sweep reads; of Security Hub importing, reading back, `DescribeHub` and
+//! `ListEnabledProductsForImport`; of STS `GetCallerIdentity` and `AssumeRole`. Anything else is
+//! unknown, which is answered as an error and counted.
+
+mod hub_import;
+mod hub_read;
+mod ssm;
+mod ssm_answers;
+mod sts;
+
+use axum::http::{Method, request::Parts};
+use serde::de::DeserializeOwned;
+
+use super::{
+    caller::Caller,
+    faults::{Fault, Service},
+    reply::{ApiError, Protocol},
+    world::{LaneWorld, World},
+};
+
+pub(super) const IMPORT: &str = "BatchImportFindings";
+pub(super) const GET_FINDINGS: &str = "GetFindings";
+const DESCRIBE_HUB: &str = "DescribeHub";
+const LIST_PRODUCTS: &str = "ListEnabledProductsForImport";
+
+/// The body of an answer, or an error.
+pub(super) type Outcome = Result<Vec<u8>, ApiError>;
+
+/// Which operation a request asks for. Its name may be unknown; its service isn't.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    pub protocol: Protocol,
+    pub service: Service,
+    pub operation: String,
+    /// The account whose role `AssumeRole` asks for.
+    pub assumed_account: Option<String>,
+}
+
+impl Route {
+    /// `None` if not even the service can be told.
+    pub(super) fn of(parts: &Parts, body: &[u8]) -> Option<Self> {
+        let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+        if let Some(operation) = target.and_then(|target| target.strip_prefix("AmazonSSM.")) {
+            return Some(Self::new(Protocol::AwsJson, Service::Ssm, operation));
+        }
+        if target.is_some() {
+            return None;
+        }
+        let operation = match (&parts.method, parts.uri.path()) {
+            (&Method::POST, "/findings/import") => IMPORT,
+            (&Method::POST, "/findings") => GET_FINDINGS,
+            (&Method::GET, "/accounts") => DESCRIBE_HUB,
+            (&Method::GET, "/productSubscriptions") => LIST_PRODUCTS,
+            (&Method::POST, "/") => return sts::route(body),
+            _ => return None,
+        };
+        Some(Self::new(Protocol::RestJson, Service::SecurityHub, operation))
+    }
+
+    pub(super) fn is_import(&self) -> bool {
+        self.service == Service::SecurityHub && self.operation == IMPORT
+    }
+
+    fn new(protocol: Protocol, service: Service, operation: &str) -> Self {
+        Self { protocol, service, operation: operation.to_string(), assumed_account: None }
+    }
+}
+
+/// Carries out an STS operation; `None` if it is unknown.
+pub(super) fn sts(world: &World, caller: &Caller, route: &Route, body: &[u8]) -> Option<Outcome> {
+    sts::call(world, caller, &route.operation, body)
+}
+
+/// Carries out an SSM operation; `None` if it is unknown.
+pub(super) fn ssm(world: &World, lane: &LaneWorld, route: &Route, body: &[u8]) -> Option<Outcome> {
+    ssm::call(world, lane, &route.operation, body)
+}
+
+/// Carries out a Security Hub operation; `None` if it is unknown.
+pub(super) fn hub(
+    world: &World,
+    lane: &LaneWorld,
+    route: &Route,
+    body: &[u8],
+    faults: &[Fault],
+) -> Option<Outcome> {
+    match route.operation.as_str() {
+        IMPORT => Some(hub_import::import(world, lane, body, faults)),
+        GET_FINDINGS => Some(hub_read::get_findings(world, lane, body)),
+        DESCRIBE_HUB => Some(Ok(hub_read::describe_hub(lane))),
+        LIST_PRODUCTS => Some(Ok(hub_read::list_enabled_products(world, lane))),
+        _ => None,
+    }
+}
+
+/// An answer to a batch that nobody sent.
+pub(super) fn foreign_import_answer() -> Vec<u8> {
+    serde_json::json!({
+        "SuccessCount": 7,
+        "FailedCount": 1,
+        "FailedFindings": [{
+            "Id": "somebody-else/finding-1",
+            "ErrorCode": "InternalFailure",
+            "ErrorMessage": "Internal failure",
+        }],
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// Reads a request's JSON. Members that the shape doesn't have are refused, so that using them is
+/// noticed.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::new(400, "SerializationException", error.to_string()))
+}
