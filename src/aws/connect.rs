@@ -36,7 +36,7 @@ const CREDENTIALS_LOAD_TIMEOUT: Duration = Duration::from_secs(9);
 pub struct AssumeRole {
     pub role_arn: String,
     pub external_id: Option<String>,
-    /// 2..64 characters of `[\w+=,.@-]` (STS API Reference, AssumeRole).
+    /// 2..64 characters of `[\w+=,.@-]` (STS API Reference, `AssumeRole`).
     pub session_name: String,
 }
 

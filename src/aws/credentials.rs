@@ -1,6 +1,6 @@
 //! One cache in front of the ambient identity, shared by all lanes.
 //!
-//! The SDK's AssumeRole provider asks its base for credentials every time, uncached: without
+//! The SDK's `AssumeRole` provider asks its base for credentials every time, uncached: without
 //! this, five hundred lanes start five hundred credential processes.
 //!
 //! Guarantees: one load at a time; credentials are renewed a minute before they expire; if that

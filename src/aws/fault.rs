@@ -241,7 +241,7 @@ fn held_by_code(reason: HoldReason, status: u16, code: &str, message: &str) -> F
     }
 }
 
-/// Why no credentials could be had: a failed AssumeRole is classified as the call that it is.
+/// Why no credentials could be had: a failed `AssumeRole` is classified as the call that it is.
 fn classify_credentials(error: &CredentialsError) -> Fault {
     if let Some(refused) = find::<SdkError<AssumeRoleError, HttpResponse>>(error) {
         return match classify(refused) {

@@ -29,6 +29,8 @@ pub mod security_hub;
 pub mod ssm;
 mod ssm_rows;
 
+#[cfg(test)]
+mod tests;
 
 pub use asff::{Rendered, render};
 pub use connect::{AssumeRole, Aws, CallerIdentity, LaneClients};

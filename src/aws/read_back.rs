@@ -90,7 +90,7 @@ fn state(finding: &AwsSecurityFinding) -> RecordState {
         return RecordState::Resolved;
     }
     let told = compliance
-        .map(|c| c.status_reasons())
+        .map(aws_sdk_securityhub::types::Compliance::status_reasons)
         .unwrap_or_default()
         .iter()
         .find_map(|reason| gone_reason(reason.description()?));

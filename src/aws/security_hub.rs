@@ -21,13 +21,13 @@ use super::{
 };
 use crate::record::{Lane, NodeId, RecordState, Severity, Text, UnixMillis};
 
-/// Findings of one call (BatchImportFindings, API Reference).
+/// Findings of one call (`BatchImportFindings`, API Reference).
 pub const IMPORT_FINDINGS_MAX: usize = 100;
-/// Bytes of one call ("Guidelines for using the BatchImportFindings API": 6 MB).
+/// Bytes of one call ("Guidelines for using the `BatchImportFindings` API": 6 MB).
 pub const IMPORT_BYTES_MAX: usize = 6_000_000;
-/// Values of one filter attribute (GetFindings, API Reference).
+/// Values of one filter attribute (`GetFindings`, API Reference).
 pub const QUERY_IDS_MAX: usize = 20;
-/// Findings of one page (GetFindings, API Reference).
+/// Findings of one page (`GetFindings`, API Reference).
 const PAGE_FINDINGS_MAX: i32 = 100;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);

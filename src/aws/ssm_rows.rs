@@ -44,16 +44,16 @@ pub(super) fn compliance_row(item: &ResourceComplianceSummaryItem) -> Option<Com
 pub(super) fn node_row(item: &InstanceInformation) -> Option<NodeRow> {
     let text = |value: Option<&str>| value.map_or_else(Text::default, Text::truncated);
     let info = NodeInfo {
-        resource_type: text(item.resource_type().map(|kind| kind.as_str())),
-        ping_status: text(item.ping_status().map(|status| status.as_str())),
+        resource_type: text(item.resource_type().map(aws_sdk_ssm::types::ResourceType::as_str)),
+        ping_status: text(item.ping_status().map(aws_sdk_ssm::types::PingStatus::as_str)),
         name: given(item.name()),
         computer_name: given(item.computer_name()),
-        platform_type: given(item.platform_type().map(|platform| platform.as_str())),
+        platform_type: given(item.platform_type().map(aws_sdk_ssm::types::PlatformType::as_str)),
         platform_name: given(item.platform_name()),
         platform_version: given(item.platform_version()),
         ip_address: given(item.ip_address()),
         agent_version: given(item.agent_version()),
-        source_type: given(item.source_type().map(|source| source.as_str())),
+        source_type: given(item.source_type().map(aws_sdk_ssm::types::SourceType::as_str)),
         source_id: given(item.source_id()),
     };
     Some(NodeRow { node: given(item.instance_id())?, info })
@@ -67,7 +67,7 @@ pub(super) fn patch_state_row(state: &InstancePatchState) -> Option<PatchStateRo
         operation: state.operation().as_str().into(),
         operation_start: time(state.operation_start_time()),
         operation_end: time(state.operation_end_time()),
-        reboot_option: given(state.reboot_option().map(|option| option.as_str())),
+        reboot_option: given(state.reboot_option().map(aws_sdk_ssm::types::RebootOption::as_str)),
         installed: state.installed_count(),
         installed_other: state.installed_other_count(),
         installed_pending_reboot: state.installed_pending_reboot_count().unwrap_or(0),

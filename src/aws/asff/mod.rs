@@ -24,7 +24,7 @@ use limits::{Meter, patch_count};
 pub(super) use text::gone_description;
 pub(super) use text::gone_reason;
 
-/// What AWS takes of one finding (BatchImportFindings, API Reference: 240 KB).
+/// What AWS takes of one finding (`BatchImportFindings`, API Reference: 240 KB).
 pub const FINDING_BYTES_MAX: usize = 240_000;
 /// Names, constants, numbers and braces of a finding beyond what the meter counts.
 const FRAME_BYTES: usize = 4_096;
@@ -87,11 +87,12 @@ pub fn render(lane: &Lane, finding: &Finding, details: &[PatchDetail]) -> Render
 
 /// What both templates say alike.
 fn common(lane: &Lane, finding: &Finding, meter: &mut Meter) -> AwsSecurityFindingBuilder {
-    let product_arn = finding.policy.product_arn(lane);
+    let configured = meter.text::<2048>(&finding.policy.product_arn(lane));
+    let product_arn = configured.unwrap_or_else(|| lane.default_product_arn());
     AwsSecurityFinding::builder()
         .schema_version(SCHEMA_VERSION)
         .set_id(meter.text::<512>(&finding.id.render(lane, &finding.node)))
-        .set_product_arn(meter.text::<2048>(&product_arn))
+        .product_arn(product_arn)
         .aws_account_id(lane.account.as_str())
         .created_at(finding.created_at.to_rfc3339())
         .updated_at(finding.updated_at.to_rfc3339())
@@ -116,8 +117,12 @@ fn patch_summary(facts: &Facts, meter: &mut Meter) -> Option<PatchSummary> {
             .installed_other_count(patch_count(counts.installed_other))
             .installed_rejected_count(patch_count(counts.installed_rejected))
             .installed_pending_reboot(patch_count(counts.installed_pending_reboot))
-            .set_operation_start_time(facts.operation_start.map(|time| time.to_rfc3339()))
-            .set_operation_end_time(facts.operation_end.map(|time| time.to_rfc3339()))
+            .set_operation_start_time(
+                facts.operation_start.map(super::super::record::time::UnixMillis::to_rfc3339),
+            )
+            .set_operation_end_time(
+                facts.operation_end.map(super::super::record::time::UnixMillis::to_rfc3339),
+            )
             .set_reboot_option(meter.optional::<256, 32>(facts.reboot_option.as_ref()))
             .set_operation(operation.and_then(|text| meter.text::<256>(&text)))
             .build(),

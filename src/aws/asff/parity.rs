@@ -2,7 +2,7 @@
 //!
 //! Reference: the example in "Integrating Patch Manager with AWS Security Hub" (kept as
 //! `tests/fixtures/aws-example-finding.json`), without what the service fills in or reserves:
-//! `aws/…` ProductFields, Workflow, WorkflowState, Severity.Normalized.
+//! `aws/…` `ProductFields`, Workflow, `WorkflowState`, Severity.Normalized.
 
 use aws_sdk_securityhub::types::{Resource, Severity, builders::AwsSecurityFindingBuilder};
 

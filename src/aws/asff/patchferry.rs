@@ -1,7 +1,7 @@
 //! patchferry's own form: complete, and shaped for what a provider of findings should send.
 //!
 //! Severity and Types are in `FindingProviderFields`, so that a customer's own values at the top
-//! level survive updates. No `aws/…` ProductFields (reserved), nothing that the service fills in.
+//! level survive updates. No `aws/…` `ProductFields` (reserved), nothing that the service fills in.
 
 use aws_sdk_securityhub::types::{
     Compliance, ComplianceStatus, FindingProviderFields, FindingProviderSeverity, StatusReason,
