@@ -19,8 +19,8 @@ use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 
 use super::{
     AwsError, Fault, HoldReason, SecurityHub, Ssm,
+    classify::classify,
     credentials::{CachedCredentials, RENEWAL_MARGIN},
-    fault::classify,
     http::{self, CONNECT_TIMEOUT, HttpSetupError},
 };
 use crate::record::{AccountId, Lane, Partition, Region, Text};

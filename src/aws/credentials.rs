@@ -96,3 +96,50 @@ impl ProvideCredentials for CachedCredentials {
         future::ProvideCredentials::new(self.credentials())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use aws_credential_types::{
+        credential_fn::provide_credentials_fn, provider::error::CredentialsError,
+    };
+
+    use super::*;
+
+    /// Gives credentials that expire at `expiry` once, and fails ever after.
+    fn once(expiry: SystemTime) -> CachedCredentials {
+        let given = Arc::new(AtomicBool::new(false));
+        let provider = provide_credentials_fn(move || {
+            let again = given.swap(true, Ordering::Relaxed);
+            async move {
+                if again {
+                    return Err(CredentialsError::not_loaded_no_source());
+                }
+                Ok(Credentials::new("AKIDTEST", "TOPSECRET", None, Some(expiry), "test"))
+            }
+        });
+        CachedCredentials::new(SharedCredentialsProvider::new(provider))
+    }
+
+    #[tokio::test]
+    async fn credentials_at_hand_are_used_while_they_cannot_be_renewed() {
+        let due = once(SystemTime::now() + RENEWAL_MARGIN / 2);
+        assert!(due.credentials().await.is_ok());
+        assert!(due.credentials().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn expired_credentials_are_never_given_from_the_cache() {
+        let expired = once(SystemTime::now() - RENEWAL_MARGIN);
+        assert!(expired.credentials().await.is_ok());
+        assert!(expired.credentials().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn debug_output_shows_no_secret() {
+        let cached = once(SystemTime::now() + 2 * RENEWAL_MARGIN);
+        cached.credentials().await.unwrap();
+        assert!(!format!("{cached:?}").contains("TOPSECRET"), "{cached:?}");
+    }
+}

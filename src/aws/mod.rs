@@ -2,7 +2,7 @@
 //!
 //! What leaves this module is patchferry's own: records, pages of records, and outcomes that
 //! list every way in which a call can end. An SDK error is turned into a [`Fault`] once, in
-//! [`fault`]; nobody else reads a status or an error code.
+//! `classify`; nobody else reads a status or an error code.
 //!
 //! Guarantees: every call has timeouts; lanes share connections and nothing else (their
 //! credentials, retry quotas and identity caches are their own); neither errors nor `Debug`
@@ -18,12 +18,14 @@
 //! the hub · [`digest`] a patch list in one number.
 
 pub mod asff;
+mod classify;
 pub mod connect;
 mod credentials;
 pub mod digest;
 pub mod fault;
 pub mod hold;
 mod http;
+mod page;
 mod read_back;
 pub mod security_hub;
 pub mod ssm;
@@ -35,8 +37,9 @@ mod tests;
 pub use asff::{Rendered, render};
 pub use connect::{AssumeRole, Aws, CallerIdentity, LaneClients};
 pub use digest::patch_digest;
-pub use fault::{AwsError, Fault, Page, Unavailability};
+pub use fault::{AwsError, Fault, Unavailability};
 pub use hold::HoldReason;
+pub use page::Page;
 pub use security_hub::{
     FailedFinding, HubQuery, HubRecord, HubSwitch, HubWorkflow, ImportReply, SecurityHub,
 };

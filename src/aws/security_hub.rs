@@ -14,8 +14,8 @@ use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 
 use super::{
     AwsError, Fault, HoldReason, Page, Rendered, Unavailability,
+    classify::{classify, is_not_subscribed},
     connect::retry_partition,
-    fault::{classify, is_not_subscribed},
     http::CONNECT_TIMEOUT,
     read_back,
 };

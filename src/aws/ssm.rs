@@ -23,7 +23,7 @@ use aws_sdk_ssm::{
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 
 use super::{
-    AwsError, Fault, Page, Unavailability, connect::retry_partition, fault::classify,
+    AwsError, Fault, Page, Unavailability, classify::classify, connect::retry_partition,
     http::CONNECT_TIMEOUT, ssm_rows,
 };
 use crate::record::{
