@@ -12,8 +12,9 @@
 //! reports what happened; the stages decide.
 //!
 //! # Layout
-//! [`connect`] the ambient identity and per-lane clients · [`credentials`] one cache for the
-//! ambient identity · [`http`] the one connection pool · [`fault`] and [`hold`] what can go wrong ·
+//! [`connect`] the ambient identity and per-lane clients · `credentials` one cache for the
+//! ambient identity · `http` the one connection pool · [`fault`] and [`hold`] what can go wrong,
+//! `classify` how it is told ·
 //! [`ssm`] reads a lane's fleet · [`asff`] renders findings · [`security_hub`] writes and reads
 //! the hub · [`digest`] a patch list in one number.
 
@@ -39,6 +40,7 @@ pub use connect::{AssumeRole, Aws, CallerIdentity, LaneClients};
 pub use digest::patch_digest;
 pub use fault::{AwsError, Fault, Unavailability};
 pub use hold::HoldReason;
+pub use http::HttpSetupError;
 pub use page::Page;
 pub use security_hub::{
     FailedFinding, HubQuery, HubRecord, HubSwitch, HubWorkflow, ImportReply, SecurityHub,
