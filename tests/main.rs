@@ -1,1 +1,2 @@
 //! The integration suite: one binary over one harness.
+mod asff_rendering;
