@@ -4,4 +4,5 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod metrics;
 pub mod record;

@@ -1,5 +1,7 @@
 //! What an operator writes is taken as meant, or refused with the place and the remedy.
 
+#![allow(clippy::unwrap_used)] // a test that can't go on fails
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use patchferry::{
