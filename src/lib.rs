@@ -3,6 +3,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod admin;
 pub mod config;
 pub mod metrics;
 pub mod record;

@@ -58,6 +58,26 @@ impl LaneState {
         }
     }
 
+    /// The state that [`LaneState::as_str`] and [`LaneState::hold_reason`] came from.
+    #[must_use]
+    pub fn from_parts(state: &str, hold_reason: Option<&str>) -> Option<Self> {
+        let held = || {
+            let reason = HoldReason::VALUES.iter().find(|r| Some(r.value()) == hold_reason)?;
+            Some(Self::Held(*reason))
+        };
+        [
+            Self::Flowing,
+            Self::BackingOff,
+            Self::ReadingBack,
+            Self::Paused,
+            Self::Dormant,
+            Self::Orphaned,
+        ]
+        .into_iter()
+        .find(|known| known.as_str() == state)
+        .or_else(|| if state == "held" { held() } else { None })
+    }
+
     #[must_use]
     pub fn hold_reason(self) -> Option<HoldReason> {
         match self {
