@@ -1,2 +1,4 @@
 //! The integration suite: one binary over one harness.
+
 mod asff_rendering;
+mod configuration;
