@@ -7,7 +7,7 @@
 //!
 //! Only [`migrate`] turns an opened store into one that opens queues.
 
-use crate::store::{Current, FORMAT_VERSION, FormatVersion, OpenError, Opened};
+use crate::store::{Current, FormatVersion, OpenError, Opened};
 
 /// A step: `from` its version to the next.
 pub struct Step {
@@ -32,6 +32,7 @@ pub fn migrate(mut opened: Opened) -> Result<Current, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::FORMAT_VERSION;
 
     #[test]
     fn the_ladder_reaches_the_current_format_without_a_gap() {

@@ -31,9 +31,7 @@ use crate::{
     queue::{Acked, Death, Decided, Desired, QueueError, Queues, ReadBack, Transition},
     record::{
         Assessment, Change, Finding, FindingId, Lane, Reason, RecordState, RenderPolicy, Severity,
-        Stage, Text, UnixMillis, Verdict,
-        dead_letter::DeadItem,
-        observation::GoneReason,
+        Stage, Text, UnixMillis, Verdict, dead_letter::DeadItem, observation::GoneReason,
     },
     store::{StoreError, codec},
 };
@@ -140,11 +138,9 @@ fn decide_by_node(
         (Some(_), Verdict::Compliant) if policy.resolve => {
             draft.send(Change::Resolved, RecordState::Resolved, Severity::Informational)
         }
-        (Some(desired), Verdict::Gone(reason)) if policy.resolve => draft.send(
-            Change::Resolved,
-            RecordState::Gone(reason),
-            desired.finding.severity,
-        ),
+        (Some(desired), Verdict::Gone(reason)) if policy.resolve => {
+            draft.send(Change::Resolved, RecordState::Gone(reason), desired.finding.severity)
+        }
         (_, Verdict::Compliant | Verdict::Gone(_)) => Decision::Nothing,
     }
 }
@@ -416,8 +412,7 @@ fn judge(
     };
     let ledger = Ledger { desired: desired.as_ref(), acked: acked.as_ref(), floor_unknown };
     let now = step.now();
-    let decided =
-        catch_unwind(AssertUnwindSafe(|| decide(ledger, &assessment, policy, now)));
+    let decided = catch_unwind(AssertUnwindSafe(|| decide(ledger, &assessment, policy, now)));
     let patches = assessment.facts.patches.as_ref();
     match decided {
         Ok(Decision::Superseded) => step.superseded(lane, node, patches),

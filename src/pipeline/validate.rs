@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use super::stage::{self, Stage as _};
+use super::stage;
 use crate::{
     metrics::{Correction, Metrics},
     queue::{Accepted, ClaimedPage, Damaged, Death, QueueError, Queues, Validated},
@@ -209,7 +209,8 @@ fn verdict(
     if let Some(reason) = observation.gone {
         return Ok(Verdict::Gone(reason));
     }
-    let by_counts = observation.patch_state.as_ref().map(|_| counts_say_non_compliant(&facts.counts));
+    let by_counts =
+        observation.patch_state.as_ref().map(|_| counts_say_non_compliant(&facts.counts));
     let by_service = facts.compliance.as_ref().map(|compliance| compliance.non_compliant);
     let non_compliant = match (by_service, by_counts) {
         (Some(service), Some(counts)) => {
@@ -329,8 +330,13 @@ impl stage::Stage for Validate {
             return Ok(false);
         }
         let began = std::time::Instant::now();
-        let validated =
-            pages.into_iter().map(|page| { let out = self.page(&page); (page, out) }).collect();
+        let validated = pages
+            .into_iter()
+            .map(|page| {
+                let out = self.page(&page);
+                (page, out)
+            })
+            .collect();
         self.queues.settle_observed(validated).await?;
         self.metrics.stage_seconds[Stage::Validate].record(began.elapsed().as_secs_f64());
         Ok(true)

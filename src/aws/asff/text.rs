@@ -56,12 +56,18 @@ pub(in crate::aws) fn gone_description(reason: GoneReason) -> &'static str {
         GoneReason::Terminated => "The EC2 instance no longer exists.",
         GoneReason::Deregistered => "The node was deregistered from Systems Manager.",
         GoneReason::AbsentTooLong => "Systems Manager has not reported the node for a long time.",
+        GoneReason::Superseded => "Another finding reports the node now.",
     }
 }
 
 /// The reason whose description `text` is.
 pub(in crate::aws) fn gone_reason(text: &str) -> Option<GoneReason> {
-    [GoneReason::Terminated, GoneReason::Deregistered, GoneReason::AbsentTooLong]
-        .into_iter()
-        .find(|reason| gone_description(*reason) == text)
+    [
+        GoneReason::Terminated,
+        GoneReason::Deregistered,
+        GoneReason::AbsentTooLong,
+        GoneReason::Superseded,
+    ]
+    .into_iter()
+    .find(|reason| gone_description(*reason) == text)
 }

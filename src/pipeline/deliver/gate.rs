@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::backoff::LaneBackoff;
-use crate::aws::HoldReason;
+use crate::{aws::HoldReason, pipeline::backoff::LaneBackoff};
 
 /// What the lane may do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,10 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Settings,
-    backoff::{FINDING_DELAY_MAX, finding_delay},
     batch::{Prepared, select},
     gate::{Gate, Permit, Stop},
-    limiter::Limiter,
     outcome::{self, Fate, LaneEffect, Plan},
     read_back::{OpenError, Product, open_lane},
 };
@@ -31,7 +29,11 @@ use crate::{
         security_hub::{HubQuery, IMPORT_FINDINGS_MAX},
     },
     metrics::{self, Correction, LaneMetrics, Metrics},
-    pipeline::session::LaneSession,
+    pipeline::{
+        backoff::{FINDING_DELAY_MAX, finding_delay},
+        limiter::Limiter,
+        session::LaneSession,
+    },
     queue::{LaneState, QueueError, Queues, Settlement, Waiting},
     record::{Lane, Receipt, Text, UnixMillis},
     store::keys::Key,
@@ -466,8 +468,12 @@ impl Task {
                 }
                 Fate::Acknowledged => {
                     self.no_longer_stubborn(&prepared.id);
-                    let receipt =
-                        receipt(&prepared.claimed.waiting, began_at, now, plan.aws_request_id.clone());
+                    let receipt = receipt(
+                        &prepared.claimed.waiting,
+                        began_at,
+                        now,
+                        plan.aws_request_id.clone(),
+                    );
                     settlements.push((prepared, Verdict::Acknowledged(receipt)));
                 }
                 Fate::Later => settlements.push((prepared, Verdict::Later(began_at))),
@@ -506,8 +512,10 @@ impl Task {
             .map(|(prepared, _)| (prepared.claimed.key.clone(), prepared.id.clone()))
             .collect();
         let now = self.queues.clock().now();
-        let settlements =
-            verdicts.into_iter().map(|(prepared, verdict)| self.settlement(prepared, verdict, now)).collect();
+        let settlements = verdicts
+            .into_iter()
+            .map(|(prepared, verdict)| self.settlement(prepared, verdict, now))
+            .collect();
         let (queues, lane, metrics) =
             (self.queues.clone(), self.lane.clone(), Arc::clone(&self.metrics));
         self.jobs.spawn(async move {

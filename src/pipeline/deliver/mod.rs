@@ -7,25 +7,21 @@
 //! - [`batch`]: which findings make the next request.
 //! - [`outcome`]: what a reply means (pure).
 //! - [`gate`]: whether the lane may send: flowing, backing off, held (pure).
-//! - [`limiter`], [`backoff`]: how fast, how long to wait.
 //! - [`read_back`]: adopting what the hub holds before a lane with a new ledger sends.
 //!
 //! Guarantees: retried until acknowledged; order per finding (never two versions of one in
 //! flight); the quota is never exceeded; a poison finding takes neither its batch nor its lane
 //! along. Deliberately doesn't know other lanes.
 
-mod backoff;
 mod batch;
 mod gate;
 mod lane;
-mod limiter;
 mod outcome;
 mod read_back;
 
 use std::time::Duration;
 
 pub use lane::LaneDelivery;
-pub use limiter::Limiter;
 
 /// How a lane delivers; checked by the configuration.
 #[derive(Clone, Debug)]

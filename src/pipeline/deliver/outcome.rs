@@ -174,8 +174,10 @@ mod tests {
 
     #[test]
     fn a_call_that_is_invalid_is_halved_until_alone() {
-        let invalid =
-            || ImportReply::CallInvalid { code: "InvalidInputException".into(), message: "m".into() };
+        let invalid = || ImportReply::CallInvalid {
+            code: "InvalidInputException".into(),
+            message: "m".into(),
+        };
         assert_eq!(fates(&["a", "b"], invalid()), [Fate::Halve, Fate::Halve]);
         assert!(matches!(fates(&["a"], invalid())[..], [Fate::Condemned(_)]));
     }
@@ -200,7 +202,10 @@ mod tests {
         assert!(matches!(none.lane, LaneEffect::Hold(HoldReason::HubOff, _)));
         assert_eq!(none.fates, [Fate::Again]);
         let some = plan(&["a", "b"], reply(1, vec![failed("a", "InvalidAccess")]));
-        assert_eq!((some.lane, some.fates), (LaneEffect::Open, vec![Fate::Later, Fate::Acknowledged]));
+        assert_eq!(
+            (some.lane, some.fates),
+            (LaneEffect::Open, vec![Fate::Later, Fate::Acknowledged])
+        );
     }
 
     #[test]

@@ -8,10 +8,11 @@ use std::{collections::HashSet, time::Duration};
 
 use tokio::time::Instant;
 
-use super::limiter::Limiter;
 use crate::{
-    aws::{AwsError, Fault, HoldReason, LaneClients, security_hub::HubQuery, security_hub::HubRecord},
-    pipeline::session::LaneSession,
+    aws::{
+        AwsError, Fault, HoldReason, LaneClients, security_hub::HubQuery, security_hub::HubRecord,
+    },
+    pipeline::{limiter::Limiter, session::LaneSession},
     queue::{HubState, QueueError, Queues, ReadBack},
     record::{
         Change, Facts, Finding, FindingId, Lane, NodeId, Partition, RenderPolicy, Severity, Source,
@@ -106,12 +107,11 @@ async fn read_back(
         product_arn: product.arn.clone().unwrap_or_else(|| lane.default_product_arn()),
         id_prefix: id_prefix(lane, lane.partition()),
     };
-    let mut limiter =
-        Limiter::new(GET_FINDINGS_PER_SECOND, GET_FINDINGS_BURST, Instant::now());
+    let mut limiter = Limiter::new(GET_FINDINGS_PER_SECOND, GET_FINDINGS_BURST, Instant::now());
     let mut found = HashSet::new();
     let mut from = None;
     loop {
-        wait_for_token(&mut limiter).await;
+        limiter.take().await;
         let page = clients.hub.get_findings(&query, from).await?;
         let states: Vec<HubState> = page
             .items
@@ -124,16 +124,6 @@ async fn read_back(
         from = page.next;
         if from.is_none() {
             return Ok(found);
-        }
-    }
-}
-
-async fn wait_for_token(limiter: &mut Limiter) {
-    loop {
-        let ready = limiter.ready_at(Instant::now());
-        tokio::time::sleep_until(ready).await;
-        if limiter.try_take(Instant::now()) {
-            return;
         }
     }
 }

@@ -71,6 +71,17 @@ impl Limiter {
         true
     }
 
+    /// Waits for a token and takes it.
+    pub async fn take(&mut self) {
+        loop {
+            let now = Instant::now();
+            if self.try_take(now) {
+                return;
+            }
+            tokio::time::sleep_until(self.ready_at(now)).await;
+        }
+    }
+
     /// A request that was sent at `sent_at` was throttled. Requests sent before the last cut say
     /// nothing about the rate since, so there is one cut per round trip.
     pub fn throttled(&mut self, sent_at: Instant, now: Instant) {
@@ -80,7 +91,8 @@ impl Limiter {
         if self.cut_at.is_some_and(|cut_at| sent_at <= cut_at) {
             return;
         }
-        self.rate_per_second = (self.rate_per_second * CUT).max(RATE_MIN.min(self.quota_per_second));
+        self.rate_per_second =
+            (self.rate_per_second * CUT).max(RATE_MIN.min(self.quota_per_second));
         self.cut_at = Some(now);
     }
 

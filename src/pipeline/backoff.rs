@@ -35,10 +35,7 @@ impl Default for LaneBackoff {
 impl LaneBackoff {
     /// The next delay.
     pub fn next_delay(&mut self) -> Duration {
-        self.0
-            .next_backoff()
-            .unwrap_or(LANE_DELAY_MAX)
-            .clamp(LANE_DELAY_MIN, LANE_DELAY_MAX)
+        self.0.next_backoff().unwrap_or(LANE_DELAY_MAX).clamp(LANE_DELAY_MIN, LANE_DELAY_MAX)
     }
 
     /// The hub has answered.
