@@ -1,3 +1,5 @@
 //! The integration suite: one binary over one harness.
 
 mod configuration;
+
+mod dashboard;
