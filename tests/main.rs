@@ -2,3 +2,5 @@
 
 mod asff_rendering;
 mod configuration;
+
+mod dashboard;
