@@ -2,6 +2,7 @@
 //! loses none on the way.
 
 pub mod admin;
+pub mod app;
 pub mod aws;
 pub mod config;
 pub mod metrics;
@@ -10,5 +11,6 @@ pub mod migrations;
 pub mod pipeline;
 pub mod queue;
 pub mod record;
+pub mod shutdown;
 pub mod simulator;
 pub mod store;

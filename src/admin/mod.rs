@@ -1,9 +1,10 @@
 //! How people and machines look at a running daemon.
 //!
 //! [`status`] is what there is to know at a glance, [`attention`] says what of it needs somebody,
-//! [`http`] serves it read-only.
+//! [`http`] serves it read-only, [`socket`] answers the command line.
 
 pub mod attention;
 pub mod http;
+pub mod socket;
 pub mod status;
 mod text;

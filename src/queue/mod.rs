@@ -104,6 +104,12 @@ impl Queues {
         self.inner.lanes.all()
     }
 
+    /// Flushes and lets go of the store.
+    pub async fn close(self) -> Result<(), StoreError> {
+        let Self { store, .. } = self;
+        store.close().await
+    }
+
     /// Fires when there may be something new to validate.
     pub fn observed_signal(&self) -> &Notify {
         &self.inner.observed

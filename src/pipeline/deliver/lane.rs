@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -50,12 +51,22 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// What is in flight may take this long to end after shutdown.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
+/// What a lane is doing, for whoever looks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LaneView {
+    pub state: metrics::LaneState,
+    pub since: UnixMillis,
+    /// What the hub said last, if that is why.
+    pub note: Option<String>,
+}
+
 /// What a lane's task is made of.
 pub struct LaneDelivery {
     pub session: Arc<LaneSession>,
     pub queues: Queues,
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
+    pub view: watch::Sender<LaneView>,
 }
 
 impl LaneDelivery {
@@ -101,11 +112,12 @@ struct Task {
     probes: u64,
     next_due: Option<UnixMillis>,
     stubborn: HashSet<String>,
+    view: watch::Sender<LaneView>,
 }
 
 impl Task {
     fn new(delivery: LaneDelivery) -> Self {
-        let LaneDelivery { session, queues, metrics, settings } = delivery;
+        let LaneDelivery { session, queues, metrics, settings, view } = delivery;
         let lane = session.lane().clone();
         Self {
             state: queues.lane(&lane),
@@ -132,6 +144,7 @@ impl Task {
             probes: 0,
             next_due: None,
             stubborn: HashSet::new(),
+            view,
             lane,
             session,
             queues,
@@ -680,13 +693,27 @@ impl Task {
 
     fn show_state(&self) {
         use metrics::LaneState as Shown;
-        let shown = match self.gate.stop() {
-            Some(Stop::BackingOff(_)) => Shown::BackingOff,
-            Some(Stop::Held(reason, _)) => Shown::Held(shown_reason(*reason)),
-            None if !self.opened => Shown::ReadingBack,
-            None => Shown::Flowing,
+        let (state, note) = match self.gate.stop() {
+            Some(Stop::BackingOff(why)) => (Shown::BackingOff, Some(why.clone())),
+            Some(Stop::Held(reason, why)) => {
+                (Shown::Held(shown_reason(*reason)), Some(format!("{why}; {}", reason.advice())))
+            }
+            None if !self.opened => (Shown::ReadingBack, None),
+            None => (Shown::Flowing, None),
         };
-        self.lane_metrics.set_state(shown);
+        let now = self.queues.clock().now();
+        let changed = self.view.send_if_modified(|view| {
+            let known = view.state == state && view.since != UnixMillis(0);
+            if known && view.note == note {
+                return false;
+            }
+            let since = if known { view.since } else { now };
+            *view = LaneView { state, since, note };
+            true
+        });
+        if changed {
+            self.lane_metrics.set_state(state);
+        }
     }
 
     fn no_longer_stubborn(&mut self, id: &str) {

@@ -21,7 +21,7 @@ mod read_back;
 
 use std::time::Duration;
 
-pub use lane::LaneDelivery;
+pub use lane::{LaneDelivery, LaneView};
 
 /// How a lane delivers; checked by the configuration.
 #[derive(Clone, Debug)]

@@ -63,6 +63,8 @@ pub struct SweepStatus {
     pub last_report: SweepReport,
     /// Why the last sweep ended early, if it did.
     pub failure: Option<String>,
+    /// Until the next sweep, as last drawn.
+    pub next_interval: Duration,
 }
 
 /// What a lane's task is made of.
@@ -103,6 +105,7 @@ impl LaneIngest {
                 }
             };
             gauges.poll_interval_seconds.set(wait.as_secs_f64());
+            self.status.send_modify(|status| status.next_interval = wait);
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = self.trigger.notified() => {}

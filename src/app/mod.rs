@@ -1,0 +1,299 @@
+//! The only wiring: from a configuration to running stages, and back to a closed store.
+//!
+//! - [`settings`]: what of the configuration each stage is told.
+//! - [`lanes`]: which lanes are served, and their tasks.
+//! - [`observe`]: gauges and status, from what the stages leave behind.
+//! - [`offline`]: the same store, looked at while no daemon runs.
+
+mod lanes;
+mod observe;
+pub mod offline;
+mod settings;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+pub use self::lanes::ServedLane;
+use self::observe::Observer;
+use crate::{
+    admin::{
+        http::{HttpState, StatusSource as _, serve},
+        socket,
+        status::Status,
+    },
+    aws::{Aws, AwsError},
+    config::Config,
+    metrics::{BuildInfo, Metrics},
+    migrations,
+    pipeline::{transform::Transform, validate::Validate},
+    queue::{QueueError, Queues},
+    record::{Clock, Lane, UnixMillis},
+    store::{self, OpenError, OpenOptions, SpaceLimits, Store, StoreError},
+};
+
+/// Everything in flight must have ended this long after shutdown began.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(20);
+
+/// What a daemon is started with.
+pub struct Options {
+    pub config: Config,
+    pub aws: Aws,
+    pub clock: Clock,
+    /// Whether to listen on the admin socket and on TCP.
+    pub listen: bool,
+}
+
+/// Why a daemon could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(
+        "no lanes are configured, so patchferry serves the caller's own account and Region; but whose account that is can't be found out"
+    )]
+    Identity(#[source] AwsError),
+    #[error(
+        "no Region is set: set AWS_REGION, or a profile with a Region, or [[lanes]] in the configuration"
+    )]
+    NoRegion,
+    #[error(
+        "can't listen on {address}: choose another with http.listen, or stop what listens there"
+    )]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("can't listen on the admin socket {path}")]
+    Socket {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A running daemon.
+pub struct App {
+    observer: Arc<Observer>,
+    lanes: Vec<ServedLane>,
+    tasks: JoinSet<Result<(), QueueError>>,
+    services: JoinSet<()>,
+    shutdown: CancellationToken,
+    http_address: Option<SocketAddr>,
+    fatal: watch::Receiver<Option<StoreError>>,
+}
+
+/// Opens and migrates a store, and opens its queues. Blocks while it reads.
+pub fn open_queues(
+    state_dir: &Path,
+    limits: SpaceLimits,
+    clock: Clock,
+) -> Result<Queues, StartError> {
+    let opened = store::open(&OpenOptions { state_dir: state_dir.to_path_buf() })?;
+    let current = migrations::migrate(opened)?;
+    let store = Store::start(current, limits)?;
+    Ok(Queues::open(store, clock)?)
+}
+
+impl App {
+    /// Opens the store, finds out the lanes, and starts all stages.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let Options { config, aws, clock, listen } = options;
+        let started_at = clock.now();
+        let (state_dir, limits) = (config.state_dir.clone(), settings::space(&config));
+        let open_clock = clock.clone();
+        let queues =
+            tokio::task::spawn_blocking(move || open_queues(&state_dir, limits, open_clock))
+                .await
+                .map_err(|_| QueueError::Store(StoreError::Poisoned))??;
+        let metrics = Metrics::new(BuildInfo {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: option_env!("PATCHFERRY_REVISION").unwrap_or("unknown"),
+        });
+        let commits = Arc::clone(&metrics);
+        queues.store().observe_commits(move |seconds| commits.store_commit_seconds.record(seconds));
+
+        let shutdown = CancellationToken::new();
+        let lane_configs = lanes::resolve(&config, &aws).await?;
+        let mut tasks = JoinSet::new();
+        spawn_middle(&mut tasks, &queues, &metrics, &config, &shutdown);
+        let lanes = lanes::spawn(
+            &mut tasks,
+            lane_configs,
+            &lanes::Shared {
+                config: &config,
+                aws: Arc::new(aws),
+                queues: &queues,
+                metrics: &metrics,
+            },
+            &shutdown,
+        )
+        .await;
+        let observer =
+            Arc::new(Observer::new(queues.clone(), Arc::clone(&metrics), &lanes, started_at));
+        observer.refresh().await;
+
+        let mut app = Self {
+            fatal: queues.store().fatal(),
+            observer,
+            lanes,
+            tasks,
+            services: JoinSet::new(),
+            shutdown,
+            http_address: None,
+        };
+        app.spawn_services();
+        if listen {
+            app.listen(&config).await?;
+        }
+        Ok(app)
+    }
+
+    fn spawn_services(&mut self) {
+        let (observer, shutdown) = (Arc::clone(&self.observer), self.shutdown.clone());
+        self.services.spawn(async move { observer.run(shutdown).await });
+    }
+
+    async fn listen(&mut self, config: &Config) -> Result<(), StartError> {
+        let address = config.http.listen;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| StartError::Listen { address, source })?;
+        self.http_address = listener.local_addr().ok();
+        let state = HttpState {
+            metrics: Arc::clone(&self.observer.metrics),
+            source: Arc::clone(&self.observer) as Arc<_>,
+            allowed_hosts: config.http.allowed_hosts.clone(),
+        };
+        let shutdown = self.shutdown.clone();
+        self.services.spawn(async move {
+            if let Err(error) = serve(listener, state, shutdown).await {
+                tracing::error!(%error, "the HTTP server has ended");
+            }
+        });
+        let path = socket::path(&config.state_dir);
+        let socket = socket::bind(&path)
+            .map_err(|source| StartError::Socket { path: path.clone(), source })?;
+        let (handler, shutdown) = (Arc::clone(&self.observer), self.shutdown.clone());
+        self.services.spawn(async move { socket::serve(socket, handler, shutdown).await });
+        Ok(())
+    }
+
+    pub fn lanes(&self) -> &[ServedLane] {
+        &self.lanes
+    }
+
+    pub fn lane(&self, lane: &Lane) -> Option<&ServedLane> {
+        self.lanes.iter().find(|served| served.lane == *lane)
+    }
+
+    pub fn queues(&self) -> &Queues {
+        &self.observer.queues
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.observer.metrics
+    }
+
+    /// Where the HTTP server listens, if it does.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
+    }
+
+    pub async fn status(&self) -> Status {
+        self.observer.status().await
+    }
+
+    /// Brings all gauges up to date now, rather than within seconds.
+    pub async fn refresh_metrics(&self) {
+        self.observer.refresh().await;
+    }
+
+    /// Has every lane swept at once.
+    pub fn sweep_now(&self) {
+        for lane in &self.lanes {
+            lane.trigger.notify_one();
+        }
+    }
+
+    /// Waits until the daemon can't go on: the store has failed, or a stage has ended by itself.
+    pub async fn failed(&mut self) -> Failure {
+        let mut fatal = self.fatal.clone();
+        tokio::select! {
+            error = async {
+                match fatal.wait_for(Option::is_some).await {
+                    Ok(error) => error.clone().unwrap_or(StoreError::Poisoned),
+                    Err(_) => StoreError::Poisoned,
+                }
+            } => Failure::Store(error),
+            ended = self.tasks.join_next() => match ended {
+                Some(Ok(Err(QueueError::Store(error)))) => Failure::Store(error),
+                Some(Ok(Err(error @ QueueError::Decode(_)))) => Failure::Stage(error.to_string()),
+                Some(Err(panicked)) => Failure::Stage(panicked.to_string()),
+                Some(Ok(Ok(()))) | None => Failure::Stage("a stage ended by itself".into()),
+            },
+        }
+    }
+
+    /// Stops claiming, lets what is in flight end, and closes the store.
+    pub async fn shutdown(mut self) -> Result<(), StoreError> {
+        self.shutdown.cancel();
+        let ended = tokio::time::timeout(SHUTDOWN_MAX, async {
+            while self.tasks.join_next().await.is_some() {}
+            while self.services.join_next().await.is_some() {}
+        })
+        .await;
+        if ended.is_err() {
+            tracing::warn!("some requests did not end in time: what they carried is sent again");
+            self.tasks.shutdown().await;
+            self.services.shutdown().await;
+        }
+        let queues = self.observer.queues.clone();
+        drop(self);
+        queues.close().await
+    }
+
+    /// Since when it runs.
+    pub fn started_at(&self) -> UnixMillis {
+        self.observer.started_at
+    }
+}
+
+/// Why a daemon can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("the store has failed")]
+    Store(#[source] StoreError),
+    #[error("a stage has failed, a defect: {0}")]
+    Stage(String),
+}
+
+fn spawn_middle(
+    tasks: &mut JoinSet<Result<(), QueueError>>,
+    queues: &Queues,
+    metrics: &Arc<Metrics>,
+    config: &Config,
+    shutdown: &CancellationToken,
+) {
+    let validate = Validate {
+        queues: queues.clone(),
+        metrics: Arc::clone(metrics),
+        unspecified: settings::unspecified_severity(config),
+    };
+    tasks.spawn(validate.run(shutdown.clone()));
+    let transform = Transform {
+        queues: queues.clone(),
+        metrics: Arc::clone(metrics),
+        policy: Arc::new(settings::policy(config)),
+    };
+    tasks.spawn(transform.run(shutdown.clone()));
+}

@@ -1,0 +1,244 @@
+//! Gauges and status, from what the stages leave behind: counters of the store, lane states,
+//! sweeps. Looks every few seconds, changes nothing.
+
+use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::{ServedLane, offline};
+use crate::{
+    admin::{
+        http::{Health, StatusSource},
+        socket::{self, Request, Response},
+        status::{LaneStatus, QueueStatus, Status, StoreStatus},
+    },
+    metrics::{LaneState, Metrics, PauseReason, Queue},
+    pipeline::{deliver::LaneView, ingest::SweepStatus},
+    queue::{QueueError, Queues},
+    record::{Lane, Reason, Severity, Stage, UnixMillis},
+    store::Pause,
+};
+
+/// How often gauges are brought up to date.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+/// A commit takes milliseconds; one that takes longer than this hangs.
+const COMMIT_TIME_MAX: Duration = Duration::from_secs(30);
+
+struct Looked {
+    sweeps: watch::Receiver<SweepStatus>,
+    view: watch::Receiver<LaneView>,
+}
+
+/// See the module.
+pub(super) struct Observer {
+    pub queues: Queues,
+    pub metrics: Arc<Metrics>,
+    pub started_at: UnixMillis,
+    served: HashMap<Lane, Looked>,
+}
+
+impl Observer {
+    pub fn new(
+        queues: Queues,
+        metrics: Arc<Metrics>,
+        lanes: &[ServedLane],
+        started_at: UnixMillis,
+    ) -> Self {
+        let served = lanes
+            .iter()
+            .map(|lane| {
+                let looked = Looked { sweeps: lane.sweeps.clone(), view: lane.view.clone() };
+                (lane.lane.clone(), looked)
+            })
+            .collect();
+        Self { queues, metrics, started_at, served }
+    }
+
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(REFRESH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            self.refresh().await;
+            self.metrics.run_upkeep();
+            if self.health().not_alive.is_empty() {
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            }
+        }
+    }
+
+    /// Brings all gauges up to date.
+    pub async fn refresh(&self) {
+        if let Err(error) = self.try_refresh().await {
+            tracing::debug!(%error, "the gauges could not be brought up to date");
+        }
+    }
+
+    async fn try_refresh(&self) -> Result<(), QueueError> {
+        let metrics = &self.metrics;
+        metrics.set_accounting(&offline::accounting(&self.queues));
+        for queue in offline::queues(&self.queues).await? {
+            let Some(label) = queue_label(&queue.queue) else { continue };
+            metrics.queue_items[label].set(f64_of(queue.items));
+            metrics.queue_oldest_age_seconds[label]
+                .set(f64_of(queue.oldest_age_seconds.unwrap_or(0)));
+        }
+        let dead = self.queues.dead_counts();
+        for stage in Stage::ALL {
+            for reason in Reason::ALL {
+                let count = dead.get(&(stage, reason)).copied().unwrap_or(0);
+                metrics.dead_letters[stage][reason].set(f64_of(count.unsigned_abs()));
+            }
+        }
+        for lane in self.all_lanes() {
+            self.refresh_lane(&lane).await?;
+        }
+        self.refresh_store();
+        Ok(())
+    }
+
+    async fn refresh_lane(&self, lane: &Lane) -> Result<(), QueueError> {
+        let state = self.queues.lane(lane);
+        let waiting = state.outbox_findings() + state.delayed_findings();
+        let gauges = self.metrics.lane(lane);
+        gauges.outbox_findings.set(f64_of(waiting.unsigned_abs()));
+        let age = offline::lane_age(&self.queues, lane).await?;
+        gauges.oldest_age_seconds.set(f64_of(age.unwrap_or(0)));
+        for severity in Severity::ALL {
+            let open = state.open_findings(severity);
+            gauges.open_findings(severity).set(f64_of(open.unsigned_abs()));
+        }
+        if !self.served.contains_key(lane) {
+            gauges.set_state(LaneState::Orphaned);
+        }
+        Ok(())
+    }
+
+    fn refresh_store(&self) {
+        let space = self.queues.store().space();
+        let metrics = &self.metrics;
+        metrics.store_live_bytes.set(f64_of(space.live_bytes));
+        metrics.store_file_bytes.set(f64_of(space.file_bytes));
+        metrics.store_max_bytes.set(f64_of(space.live_bytes_max));
+        metrics.store_free_bytes.set(f64_of(space.free_bytes));
+        for (label, pause) in
+            [(PauseReason::LiveBytes, Pause::LiveBytes), (PauseReason::FreeSpace, Pause::FreeSpace)]
+        {
+            metrics.ingest_paused[label].set(if space.pause == Some(pause) { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// Served lanes, and those that only have something in the store left.
+    fn all_lanes(&self) -> Vec<Lane> {
+        let mut lanes = self.queues.lanes();
+        lanes.retain(|lane| {
+            let state = self.queues.lane(lane);
+            let waits = state.outbox_findings() + state.delayed_findings() > 0;
+            self.served.contains_key(lane) || waits
+        });
+        lanes
+    }
+
+    async fn current_status(&self) -> Result<Status, QueueError> {
+        let mut status = offline::status(&self.queues, self.started_at).await?;
+        status.latency = self.metrics.latency_summary();
+        status
+            .lanes
+            .retain(|lane| self.served.contains_key(&lane.lane) || lane.outbox_findings > 0);
+        for lane in &mut status.lanes {
+            self.complete_lane(lane);
+        }
+        Ok(status)
+    }
+
+    /// What only a running daemon knows of a lane.
+    fn complete_lane(&self, status: &mut LaneStatus) {
+        let Some(looked) = self.served.get(&status.lane) else { return };
+        let view = looked.view.borrow().clone();
+        status.state = view.state;
+        status.since_unix_ms = view.since;
+        let sweeps = looked.sweeps.borrow().clone();
+        status.note = view.note.or(sweeps.failure);
+        status.last_complete_sweep_unix_ms = sweeps.last_complete_at;
+        let report = sweeps.last_report;
+        status.nodes.non_compliant = report.non_compliant as u64;
+        status.nodes.compliant = report.compliant as u64;
+        status.nodes.never_scanned = report.never_scanned as u64;
+        status.nodes.stale = report.stale as u64;
+        status.poll_interval_seconds = sweeps.next_interval.as_secs();
+    }
+}
+
+impl StatusSource for Observer {
+    fn status(&self) -> Pin<Box<dyn Future<Output = Status> + Send + '_>> {
+        Box::pin(async move {
+            self.current_status().await.unwrap_or_else(|error| {
+                tracing::error!(%error, "the status can't be read");
+                empty_status(self.started_at, self.queues.clock().now())
+            })
+        })
+    }
+
+    fn health(&self) -> Health {
+        let mut health = Health::default();
+        let busy = self.queues.store().busy_for();
+        if busy > COMMIT_TIME_MAX {
+            health
+                .not_alive
+                .push(format!("a commit has taken {} s: the disk hangs", busy.as_secs()));
+        }
+        if let Some(error) = self.queues.store().fatal().borrow().as_ref() {
+            health.not_alive.push(error.to_string());
+        }
+        let unknown = self.served.values().filter(|lane| lane.view.borrow().since.0 == 0).count();
+        if unknown > 0 {
+            health.not_ready.push(format!("{unknown} lanes have not started yet"));
+        }
+        health
+    }
+}
+
+impl socket::Handler for Observer {
+    async fn handle(&self, request: Request) -> Response {
+        match request {
+            Request::Status => Response::Status(Box::new(self.status().await)),
+            Request::DeadLetters { filter, limit } => {
+                match self.queues.dead_letters(filter.into(), limit).await {
+                    Ok(letters) => Response::DeadLetters(letters),
+                    Err(error) => Response::Failed(error.to_string()),
+                }
+            }
+        }
+    }
+}
+
+fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
+    Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        started_at_unix_ms: started_at,
+        at_unix_ms: now,
+        dry_run: false,
+        lanes: Vec::new(),
+        queues: Vec::<QueueStatus>::new(),
+        accounting: crate::metrics::Accounting::default(),
+        latency: None,
+        dead_letters: Vec::new(),
+        stubborn_findings: 0,
+        ingest_paused: Vec::new(),
+        store: StoreStatus::default(),
+    }
+}
+
+fn queue_label(name: &str) -> Option<Queue> {
+    use crate::metrics::Label as _;
+    Queue::VALUES.iter().copied().find(|queue| queue.value() == name)
+}
+
+#[allow(clippy::cast_precision_loss)] // a gauge
+fn f64_of(value: u64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,70 @@
+//! What of the configuration each stage is told, in the stage's own terms.
+
+use crate::{
+    config::{self, Config},
+    pipeline::{
+        deliver, ingest,
+        transform::{Identity, Policy},
+        validate::UnspecifiedSeverity,
+    },
+    record::{RenderPolicy, Template},
+    store::SpaceLimits,
+};
+
+pub(super) fn space(config: &Config) -> SpaceLimits {
+    SpaceLimits {
+        live_bytes_max: config.store.max_bytes,
+        free_bytes_min: config.store.min_free_bytes,
+    }
+}
+
+pub(super) fn unspecified_severity(config: &Config) -> UnspecifiedSeverity {
+    match config.finding.unspecified_severity {
+        config::UnspecifiedSeverity::Counts => UnspecifiedSeverity::Counts,
+        config::UnspecifiedSeverity::Fixed(severity) => UnspecifiedSeverity::Fixed(severity),
+    }
+}
+
+pub(super) fn policy(config: &Config) -> Policy {
+    let finding = &config.finding;
+    Policy {
+        identity: match finding.identity {
+            config::Identity::Node => Identity::Node,
+            config::Identity::Operation => Identity::Operation,
+        },
+        resolve: finding.resolve,
+        refresh_after: finding.refresh_after,
+        render: RenderPolicy {
+            template: if finding.is_aws_parity() {
+                Template::AwsParity
+            } else {
+                Template::Patchferry
+            },
+            hybrid_as: finding.hybrid_as,
+            product_arn: finding.product_arn.clone(),
+            product_name: finding.product_name.clone(),
+            company_name: finding.company_name.clone(),
+        },
+    }
+}
+
+pub(super) fn ingest(config: &Config) -> ingest::Settings {
+    ingest::Settings {
+        poll_interval: config.ingest.poll_interval,
+        ssm_requests_per_second: config.ingest.ssm_requests_per_second,
+        patch_details: config.ingest.patch_details,
+        refresh_after: config.finding.refresh_after,
+        policy: policy(config).fingerprint(),
+    }
+}
+
+pub(super) fn deliver(config: &Config) -> deliver::Settings {
+    deliver::Settings {
+        requests_per_second: config.deliver.requests_per_second,
+        burst_requests: config.deliver.burst_requests,
+        in_flight_max: usize::try_from(config.deliver.max_in_flight_requests).unwrap_or(1),
+        probe_interval: config.deliver.probe_interval,
+        product_arn: config.finding.product_arn.as_ref().map(ToString::to_string),
+        reads_back: config.finding.identity == config::Identity::Node,
+    }
+}
