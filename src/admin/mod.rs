@@ -4,6 +4,7 @@
 //! [`http`] serves it read-only.
 
 pub mod attention;
+mod connections;
 pub mod http;
 pub mod status;
 mod text;
