@@ -378,6 +378,16 @@ fn a_product_of_another_region_than_the_lane_s_is_refused() {
     assert!(message.contains(":2: `finding.product_arn`: is a product of eu-west-1"), "{message}");
 }
 
+#[test]
+fn nesting_beyond_reason_is_refused_not_followed_to_a_stack_overflow() {
+    for opening in ["x = ", "[lanes", "[[lanes]]\nregions = "] {
+        let message = error(&format!("{opening}{}", "[".repeat(200_000)));
+        assert!(message.contains("not TOML"), "{message}");
+    }
+    let message = error(&format!("{}a = 1", "a.".repeat(200_000)));
+    assert!(message.len() < 1_000, "{}", message.len());
+}
+
 fn never_panics(bytes: &[u8]) {
     match Setup::new(bytes).load() {
         Ok(config) => assert!(!config.show().is_empty()),

@@ -2,8 +2,8 @@
 //!
 //! Guarantees: nothing that is asked here changes anything; only GET and HEAD are answered; a
 //! request for a host name that isn't ours is refused, so that a page in somebody's browser can't
-//! read this by DNS rebinding; an answer takes at most [`ANSWER_TIME_MAX`]; the page loads nothing
-//! from elsewhere.
+//! read this by DNS rebinding; an answer takes at most [`ANSWER_TIME_MAX`]; connections are
+//! limited in number; the page loads nothing from elsewhere.
 //!
 //! Deliberately doesn't know: TLS and passwords. Whoever wants these puts a proxy in front.
 
@@ -26,7 +26,7 @@ use axum::{
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::status::Status;
+use super::{connections::Limited, status::Status};
 use crate::metrics::Metrics;
 
 /// A status that takes longer says that something is stuck.
@@ -66,7 +66,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let listen = listener.local_addr()?;
-    let server = axum::serve(listener, router(state, listen))
+    let server = axum::serve(Limited::new(listener), router(state, listen))
         .with_graceful_shutdown(shutdown.clone().cancelled_owned())
         .into_future();
     let drained = async {

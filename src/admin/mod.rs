@@ -4,6 +4,7 @@
 //! [`http`] serves it read-only, [`socket`] answers the command line.
 
 pub mod attention;
+mod connections;
 pub mod http;
 pub mod socket;
 pub mod status;
