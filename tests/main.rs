@@ -1,1 +1,3 @@
 //! The integration suite: one binary over one harness.
+
+mod simulator_contract;

@@ -201,12 +201,12 @@ impl Control {
         }
     }
 
-    /// Fires after each request that was handled and each change made by this handle.
+    /// Fires when a request has arrived, when it was handled, and when this handle changed something.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
     }
 
-    /// Waits until something holds; looks again whenever a request was handled.
+    /// Waits until something holds; looks again whenever [`Self::changed`] fires.
     pub async fn wait_until(&self, mut holds: impl FnMut(&Self) -> bool) {
         let mut changes = self.changed();
         loop {
