@@ -1,7 +1,14 @@
 //! patchferry carries patch-compliance findings from AWS Systems Manager to AWS Security Hub and
 //! loses none on the way.
 
-#![deny(unsafe_code)]
-
+pub mod admin;
+pub mod aws;
+pub mod config;
+pub mod metrics;
+#[path = "../migrations/mod.rs"]
+pub mod migrations;
+pub mod pipeline;
+pub mod queue;
 pub mod record;
 pub mod simulator;
+pub mod store;

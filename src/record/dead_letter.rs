@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, Lane, Observation, Text, UnixMillis};
+use super::{Assessment, Finding, Lane, Observation, Text, UnixMillis};
 
 /// The stage at which an item died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -103,6 +103,7 @@ pub enum DeadItem {
         accepted_at: UnixMillis,
         observation: Box<Observation>,
     },
+    Assessment(Box<Assessment>),
     Finding(Box<Finding>),
     /// Bytes as they were found, at most 4 KiB of them.
     Raw {

@@ -40,6 +40,8 @@ pub enum GoneReason {
     Terminated,
     Deregistered,
     AbsentTooLong,
+    /// Not the node is gone but this record of it: another finding reports the node now.
+    Superseded,
 }
 
 /// One node, as read once.
@@ -147,6 +149,8 @@ pub struct PatchList {
     pub kept: u32,
     /// Patches there were; more than `kept` if the list was capped.
     pub total: u32,
+    /// Values that the list takes in the store.
+    pub chunks: u16,
 }
 
 /// The state of one patch on one node (`PatchComplianceData.State`).

@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct UnixMillis(pub i64);
 
-/// 9999-12-31T23:59:59.999Z, the last instant that RFC 3339 can say.
-const LATEST: i64 = 253_402_300_799_999;
+/// 9999-12-30T22:00:00Z, the last instant that jiff represents: it keeps a day free, so that no
+/// offset leads beyond what RFC 3339 can say.
+const LATEST: i64 = 253_402_207_200_000;
 
 impl UnixMillis {
     #[must_use]
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn times_out_of_range_are_clamped_not_fatal() {
         assert_eq!(UnixMillis(i64::MIN).to_rfc3339(), "1970-01-01T00:00:00Z");
-        assert_eq!(UnixMillis(i64::MAX).to_rfc3339(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(UnixMillis(i64::MAX).to_rfc3339(), "9999-12-30T22:00:00Z");
     }
 
     #[test]

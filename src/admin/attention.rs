@@ -1,0 +1,128 @@
+//! What of a status needs somebody, in words that say what to do; most urgent first.
+//!
+//! Deliberately doesn't know: how the words are shown.
+
+use std::time::Duration;
+
+use super::status::{LaneStatus, Status};
+use crate::metrics::{Label as _, LaneState};
+
+/// A finding that waits longer in a lane that flows is a sign that it doesn't.
+const FLOWING_AGE_SECONDS_MAX: u64 = 15 * 60;
+/// Sweeps may be late by load or throttling; three in a row aren't.
+const SWEEPS_MISSED_MAX: u64 = 3;
+/// Part of the store's limit at which to say so before ingest pauses.
+const STORE_FULL_PERCENT: u64 = 80;
+/// As many lanes are named, the rest is counted.
+const LANES_NAMED_MAX: usize = 3;
+
+impl Status {
+    /// One sentence for each thing that needs somebody; empty if all is well.
+    #[must_use]
+    pub fn attention(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.defects(&mut found);
+        self.ingest(&mut found);
+        self.lanes(&mut found);
+        self.leftovers(&mut found);
+        found
+    }
+
+    fn defects(&self, found: &mut Vec<String>) {
+        let imbalance = self.accounting.imbalance();
+        if imbalance != 0 {
+            found.push(format!(
+                "the accounting is off by {imbalance}: a defect; keep the state directory and run \
+                 `patchferry store verify`"
+            ));
+        }
+    }
+
+    fn ingest(&self, found: &mut Vec<String>) {
+        for reason in &self.ingest_paused {
+            found.push(match reason.as_str() {
+                "live_bytes" => "ingest is paused, the store is at its limit: restore delivery or \
+                                 raise store.max_bytes"
+                    .into(),
+                "free_space" => {
+                    "ingest is paused, the file system is nearly full: free space".into()
+                }
+                "operator" => "ingest is paused by an operator: `patchferry resume`".into(),
+                other => format!("ingest is paused: {other}"),
+            });
+        }
+        let store = &self.store;
+        let full_bytes = store.max_bytes / 100 * STORE_FULL_PERCENT;
+        if self.ingest_paused.is_empty() && store.max_bytes > 0 && store.live_bytes > full_bytes {
+            found.push(format!("the store is above {STORE_FULL_PERCENT} % of its limit"));
+        }
+    }
+
+    fn lanes(&self, found: &mut Vec<String>) {
+        let mut name = |what: &str, concerns: &dyn Fn(&LaneStatus) -> bool| {
+            let lanes: Vec<&LaneStatus> = self.lanes.iter().filter(|lane| concerns(lane)).collect();
+            if !lanes.is_empty() {
+                found.push(format!("{what}: {}", named(&lanes)));
+            }
+        };
+        name("held until somebody acts", &|lane| matches!(lane.state, LaneState::Held(_)));
+        name("the hub is unavailable, backing off", &|lane| lane.state == LaneState::BackingOff);
+        name("findings wait unusually long", &|lane| {
+            lane.state == LaneState::Flowing
+                && lane.oldest_age_seconds.is_some_and(|age| age > FLOWING_AGE_SECONDS_MAX)
+        });
+        name("no complete sweep for long", &|lane| self.sweep_is_overdue(lane));
+        name("too many nodes gone at once, see `patchferry reconcile --accept-gone`", &|lane| {
+            lane.gone_withheld_nodes > 0
+        });
+        name("paused by an operator", &|lane| lane.state == LaneState::Paused);
+        name("no longer configured, see `patchferry lanes retire`", &|lane| {
+            lane.state == LaneState::Orphaned
+        });
+    }
+
+    fn sweep_is_overdue(&self, lane: &LaneStatus) -> bool {
+        let swept = !matches!(
+            lane.state,
+            LaneState::Dormant | LaneState::Orphaned | LaneState::Paused | LaneState::ReadingBack
+        );
+        // Before the first sweep the start counts, and after a standstill too.
+        let last =
+            lane.last_complete_sweep_unix_ms.unwrap_or_default().max(self.started_at_unix_ms);
+        // A sweep itself takes time, more than the shortest poll interval.
+        let allowed_seconds = lane.poll_interval_seconds.max(60) * SWEEPS_MISSED_MAX;
+        self.ingest_paused.is_empty()
+            && swept
+            && self.at_unix_ms.since(last) > Duration::from_secs(allowed_seconds)
+    }
+
+    fn leftovers(&self, found: &mut Vec<String>) {
+        let dead: u64 = self.dead_letters.iter().map(|letters| letters.count).sum();
+        if dead > 0 {
+            found.push(format!("{} waiting: `patchferry dead list`", count(dead, "dead letter")));
+        }
+        if self.stubborn_findings > 0 {
+            let findings = count(self.stubborn_findings, "finding");
+            found.push(format!("{findings} failed 20 times or more, still tried"));
+        }
+    }
+}
+
+fn named(lanes: &[&LaneStatus]) -> String {
+    let mut names: Vec<String> = lanes
+        .iter()
+        .take(LANES_NAMED_MAX)
+        .map(|lane| match lane.state.hold_reason() {
+            Some(reason) => format!("{} ({})", lane.lane, reason.value()),
+            None => lane.lane.to_string(),
+        })
+        .collect();
+    if lanes.len() > LANES_NAMED_MAX {
+        names.push(format!("{} more", lanes.len() - LANES_NAMED_MAX));
+    }
+    names.join(", ")
+}
+
+pub(super) fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}

@@ -1,0 +1,127 @@
+//! The finding's one resource: the node.
+//!
+//! EC2 nodes are `AwsEc2Instance` by ARN. Hybrid nodes are `Other` by their managed-instance ARN,
+//! unless the policy asks for AWS's way, which calls them EC2 instances as well.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use aws_sdk_securityhub::types::{
+    AwsEc2InstanceDetails, AwsSsmComplianceSummary, AwsSsmPatch, AwsSsmPatchComplianceDetails,
+    Partition as AsffPartition, Resource, ResourceDetails,
+};
+
+use super::limits::{Meter, Pairs, any_count};
+use crate::record::{Facts, Finding, HybridAs, Lane, NodeKind, Partition, Text};
+
+pub(super) const EC2_INSTANCE: &str = "AwsEc2Instance";
+const OTHER: &str = "Other";
+/// `Details.Other` values: under 1,024 characters (Security Hub model).
+const OTHER_CHARS_MAX: usize = 1023;
+/// Names and numbers of the compliance summary, and the frames of the details.
+const DETAILS_FRAME_BYTES: usize = 1_500;
+
+pub(super) fn resource(lane: &Lane, finding: &Finding, meter: &mut Meter) -> Resource {
+    let as_ec2 = finding.node.kind() == NodeKind::Ec2
+        || finding.policy.hybrid_as == HybridAs::AwsEc2Instance;
+    let details = ResourceDetails::builder()
+        .set_aws_ec2_instance(as_ec2.then(|| addresses(&finding.facts, meter)).flatten())
+        .set_aws_ssm_patch_compliance(patch_compliance(&finding.facts, meter))
+        .set_other(node_facts(&finding.facts, meter).into_map())
+        .build();
+    Resource::builder()
+        .r#type(if as_ec2 { EC2_INSTANCE } else { OTHER })
+        .set_id(meter.text::<512>(&arn(lane, finding)))
+        .set_partition(asff_partition(lane.partition()))
+        .region(lane.region.as_str())
+        .set_details((details != ResourceDetails::builder().build()).then_some(details))
+        .build()
+}
+
+/// The ARN tells what the node is, whatever type it is shown as.
+fn arn(lane: &Lane, finding: &Finding) -> String {
+    let (partition, region, account) = (lane.partition(), &lane.region, &lane.account);
+    let node = &finding.node;
+    match node.kind() {
+        NodeKind::Ec2 => format!("arn:{partition}:ec2:{region}:{account}:instance/{node}"),
+        NodeKind::Hybrid => {
+            format!("arn:{partition}:ssm:{region}:{account}:managed-instance/{node}")
+        }
+    }
+}
+
+/// The model's names: it calls `aws-iso` `aws-us-iso` and doesn't have the younger partitions,
+/// for which the field, an optional one, is left out.
+pub(super) fn asff_partition(partition: Partition) -> Option<AsffPartition> {
+    match partition {
+        Partition::Aws => Some(AsffPartition::Aws),
+        Partition::AwsCn => Some(AsffPartition::AwsCn),
+        Partition::AwsUsGov => Some(AsffPartition::AwsUsGov),
+        Partition::AwsIso => Some(AsffPartition::AwsUsIso),
+        Partition::AwsIsoB => Some(AsffPartition::AwsUsIsoB),
+        Partition::AwsIsoE | Partition::AwsIsoF | Partition::AwsEusc => None,
+    }
+}
+
+/// What SSM knows of an `AwsEc2Instance`: an address.
+fn addresses(facts: &Facts, meter: &mut Meter) -> Option<AwsEc2InstanceDetails> {
+    let address = facts.node_info.as_ref()?.ip_address.as_ref()?.as_str();
+    let details = AwsEc2InstanceDetails::builder();
+    let details = if address.parse::<Ipv4Addr>().is_ok() {
+        details.ipv4_addresses(meter.text::<46>(address)?)
+    } else if address.parse::<Ipv6Addr>().is_ok() {
+        details.ipv6_addresses(meter.text::<46>(address)?)
+    } else {
+        return None;
+    };
+    Some(details.build())
+}
+
+/// The service's own summary, as `AwsSsmPatchCompliance` has it.
+fn patch_compliance(facts: &Facts, meter: &mut Meter) -> Option<AwsSsmPatchComplianceDetails> {
+    let compliance = facts.compliance.as_ref()?;
+    meter.add(DETAILS_FRAME_BYTES);
+    let [critical, high, medium, low, informational, unspecified] =
+        compliance.compliant_counts.map(any_count);
+    let non_compliant = compliance.non_compliant_counts.map(any_count);
+    let summary = AwsSsmComplianceSummary::builder()
+        .status(if compliance.non_compliant { "NON_COMPLIANT" } else { "COMPLIANT" })
+        .compliance_type("Patch")
+        .set_execution_type(meter.optional::<50, 50>(compliance.execution_type.as_ref()))
+        .set_overall_severity(meter.optional::<32, 32>(compliance.overall_severity.as_ref()))
+        .set_patch_baseline_id(meter.optional::<128, 128>(facts.baseline.as_ref()))
+        .set_patch_group(meter.optional::<256, 256>(facts.patch_group.as_ref()))
+        .compliant_critical_count(critical)
+        .compliant_high_count(high)
+        .compliant_medium_count(medium)
+        .compliant_low_count(low)
+        .compliant_informational_count(informational)
+        .compliant_unspecified_count(unspecified)
+        .non_compliant_critical_count(non_compliant[0])
+        .non_compliant_high_count(non_compliant[1])
+        .non_compliant_medium_count(non_compliant[2])
+        .non_compliant_low_count(non_compliant[3])
+        .non_compliant_informational_count(non_compliant[4])
+        .non_compliant_unspecified_count(non_compliant[5])
+        .build();
+    let patch = AwsSsmPatch::builder().compliance_summary(summary).build();
+    Some(AwsSsmPatchComplianceDetails::builder().patch(patch).build())
+}
+
+/// What a person wants to know of a node and no typed detail has. The ping status is left out:
+/// it is old by the time it is read.
+fn node_facts(facts: &Facts, meter: &mut Meter) -> Pairs<OTHER_CHARS_MAX> {
+    let mut pairs = Pairs::default();
+    let Some(info) = &facts.node_info else { return pairs };
+    let resource_type = Text::<32>::non_blank(info.resource_type.as_str());
+    pairs.put_given(meter, "ResourceType", resource_type.as_ref());
+    pairs.put_given(meter, "Name", info.name.as_ref());
+    pairs.put_given(meter, "ComputerName", info.computer_name.as_ref());
+    pairs.put_given(meter, "PlatformType", info.platform_type.as_ref());
+    pairs.put_given(meter, "PlatformName", info.platform_name.as_ref());
+    pairs.put_given(meter, "PlatformVersion", info.platform_version.as_ref());
+    pairs.put_given(meter, "IpAddress", info.ip_address.as_ref());
+    pairs.put_given(meter, "AgentVersion", info.agent_version.as_ref());
+    pairs.put_given(meter, "SourceType", info.source_type.as_ref());
+    pairs.put_given(meter, "SourceId", info.source_id.as_ref());
+    pairs
+}

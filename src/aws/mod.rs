@@ -1,0 +1,48 @@
+//! The only place that knows AWS's SDK types.
+//!
+//! What leaves this module is patchferry's own: records, pages of records, and outcomes that
+//! list every way in which a call can end. An SDK error is turned into a [`Fault`] once, in
+//! `classify`; nobody else reads a status or an error code.
+//!
+//! Guarantees: every call has timeouts; lanes share connections and nothing else (their
+//! credentials, retry quotas and identity caches are their own); neither errors nor `Debug`
+//! output show a secret.
+//!
+//! Deliberately doesn't know: queues, the store, metrics, rates, and when to try again. It
+//! reports what happened; the stages decide.
+//!
+//! # Layout
+//! [`connect`] the ambient identity and per-lane clients · `credentials` one cache for the
+//! ambient identity · `http` the one connection pool · [`fault`] and [`hold`] what can go wrong,
+//! `classify` how it is told ·
+//! [`ssm`] reads a lane's fleet · [`asff`] renders findings · [`security_hub`] writes and reads
+//! the hub · [`digest`] a patch list in one number.
+
+pub mod asff;
+mod classify;
+pub mod connect;
+mod credentials;
+pub mod digest;
+pub mod fault;
+pub mod hold;
+mod http;
+mod page;
+mod read_back;
+pub mod security_hub;
+pub mod ssm;
+mod ssm_rows;
+
+#[cfg(test)]
+mod tests;
+
+pub use asff::{Rendered, render};
+pub use connect::{AssumeRole, Aws, CallerIdentity, LaneClients};
+pub use digest::patch_digest;
+pub use fault::{AwsError, Fault, Unavailability};
+pub use hold::HoldReason;
+pub use http::HttpSetupError;
+pub use page::Page;
+pub use security_hub::{
+    FailedFinding, HubQuery, HubRecord, HubSwitch, HubWorkflow, ImportReply, SecurityHub,
+};
+pub use ssm::{ComplianceRow, NodeRow, PatchRow, PatchStateRow, Ssm};

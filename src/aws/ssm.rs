@@ -1,0 +1,277 @@
+//! Reads a lane's fleet from Systems Manager, a page at a time.
+//!
+//! Guarantees: every call ends within a minute; an answer is a [`Page`] of records or an
+//! [`AwsError`]; the lane's retry quota is its own. The SDK retries what is transient, adaptively,
+//! so an error here is one that outlasted that.
+//!
+//! Deliberately doesn't know: how fast to call, what has changed, and what a row means.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use aws_config::SdkConfig;
+use aws_sdk_ssm::{
+    Client,
+    types::{ComplianceQueryOperatorType, ComplianceStringFilter, PatchOrchestratorFilter},
+};
+use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+
+use super::{
+    AwsError, Fault, Page, Unavailability, classify::classify, connect::retry_partition,
+    http::CONNECT_TIMEOUT, ssm_rows,
+};
+use crate::record::{
+    Lane, NodeId, PatchDetail, Text,
+    observation::{NodeInfo, RawCompliance, RawPatchState},
+};
+
+/// Rows of a page: the most that all four operations take. (`DescribeInstancePatches` is modelled
+/// up to 100, but the service has refused more than 50: flanksource/config-db#35.)
+pub const PAGE_ROWS_MAX: u16 = 50;
+/// Node ids of one `DescribeInstancePatchStates` call (SSM model, `InstanceIdList`).
+pub const PATCH_STATE_NODES_MAX: usize = 50;
+
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
+const ATTEMPTS_MAX: u32 = 3;
+/// As live answers and the CLI's examples spell them.
+const NON_COMPLIANT_STATES: [&str; 4] =
+    ["Missing", "Failed", "InstalledRejected", "InstalledPendingReboot"];
+
+/// A `ListResourceComplianceSummaries` row of type `Patch`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComplianceRow {
+    /// As AWS gave it.
+    pub node: Text<128>,
+    pub compliance: RawCompliance,
+}
+
+/// A `DescribeInstanceInformation` row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeRow {
+    /// As AWS gave it.
+    pub node: Text<128>,
+    pub info: NodeInfo,
+}
+
+/// A `DescribeInstancePatchStates` row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatchStateRow {
+    /// As AWS gave it.
+    pub node: Text<128>,
+    pub state: RawPatchState,
+}
+
+/// A `DescribeInstancePatches` row that makes its node non-compliant.
+pub type PatchRow = PatchDetail;
+
+/// One lane's SSM. Cheap to clone.
+#[derive(Clone)]
+pub struct Ssm {
+    client: Client,
+    lane: Arc<Lane>,
+    /// AWS has called the filter of `patches` invalid. Then no later page may use it either: the
+    /// token of an unfiltered page means nothing to a filtered one.
+    filter_refused: Arc<AtomicBool>,
+}
+
+impl Ssm {
+    pub(super) fn new(config: &SdkConfig, lane: Lane) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(OPERATION_TIMEOUT)
+            .build();
+        let config = aws_sdk_ssm::config::Builder::from(config)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::adaptive().with_max_attempts(ATTEMPTS_MAX))
+            .retry_partition(retry_partition("ssm", &lane.to_string()))
+            .build();
+        Self {
+            client: Client::from_conf(config),
+            lane: Arc::new(lane),
+            filter_refused: Arc::default(),
+        }
+    }
+
+    /// The service's own verdict on every node that has one.
+    pub async fn compliance_summaries(
+        &self,
+        from: Option<String>,
+    ) -> Result<Page<ComplianceRow>, AwsError> {
+        let patch_only = ComplianceStringFilter::builder()
+            .key("ComplianceType")
+            .values("Patch")
+            .r#type(ComplianceQueryOperatorType::Equal)
+            .build();
+        let answer = self
+            .client
+            .list_resource_compliance_summaries()
+            .filters(patch_only)
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("ListResourceComplianceSummaries", classify(&error)))?;
+        let items = answer.resource_compliance_summary_items();
+        Ok(page(items, ssm_rows::compliance_row, answer.next_token()))
+    }
+
+    /// What each node is. Stopped and terminated nodes are absent.
+    pub async fn node_information(&self, from: Option<String>) -> Result<Page<NodeRow>, AwsError> {
+        let answer = self
+            .client
+            .describe_instance_information()
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("DescribeInstanceInformation", classify(&error)))?;
+        let items = answer.instance_information_list();
+        Ok(page(items, ssm_rows::node_row, answer.next_token()))
+    }
+
+    /// The patch states of at most [`PATCH_STATE_NODES_MAX`] nodes.
+    ///
+    /// The SDK can't read an answer in which one node lacks its `Operation`. Such a page is read
+    /// again in halves, and the node that does it comes back as a row with nothing in it, so that
+    /// one bad row costs neither its page nor its sweep.
+    pub async fn patch_states(
+        &self,
+        nodes: &[NodeId],
+        from: Option<String>,
+    ) -> Result<Page<PatchStateRow>, AwsError> {
+        let first = from.is_none();
+        match self.patch_states_page(nodes, from).await {
+            Err(error) if first && lacks_operation(&error.fault) => {
+                self.patch_states_in_parts(nodes).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn patch_states_in_parts(
+        &self,
+        nodes: &[NodeId],
+    ) -> Result<Page<PatchStateRow>, AwsError> {
+        let mut rows = Vec::with_capacity(nodes.len());
+        let mut parts = vec![nodes];
+        while let Some(part) = parts.pop() {
+            let mut from = None;
+            loop {
+                match self.patch_states_page(part, from).await {
+                    Ok(page) => {
+                        rows.extend(page.items);
+                        from = page.next;
+                    }
+                    Err(error) if lacks_operation(&error.fault) => {
+                        if let [node] = part {
+                            let (node, state) = (node.as_str().into(), RawPatchState::default());
+                            rows.push(PatchStateRow { node, state });
+                        } else {
+                            let (left, right) = part.split_at(part.len() / 2);
+                            parts.extend([left, right]);
+                        }
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+                if from.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(Page { items: rows, next: None })
+    }
+
+    async fn patch_states_page(
+        &self,
+        nodes: &[NodeId],
+        from: Option<String>,
+    ) -> Result<Page<PatchStateRow>, AwsError> {
+        debug_assert!(nodes.len() <= PATCH_STATE_NODES_MAX, "{} nodes in one call", nodes.len());
+        let ids = nodes.iter().map(ToString::to_string).collect();
+        let answer = self
+            .client
+            .describe_instance_patch_states()
+            .set_instance_ids(Some(ids))
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("DescribeInstancePatchStates", classify(&error)))?;
+        Ok(page(answer.instance_patch_states(), ssm_rows::patch_state_row, answer.next_token()))
+    }
+
+    /// The patches that make a node non-compliant. AWS is asked for those states only; if it
+    /// calls that filter invalid, for all, and the others are dropped here: a page may then be
+    /// empty and still have a successor.
+    pub async fn patches(
+        &self,
+        node: &NodeId,
+        from: Option<String>,
+    ) -> Result<Page<PatchRow>, AwsError> {
+        let filtered = !self.filter_refused.load(Ordering::Relaxed);
+        match self.patches_filtered(node, from.clone(), filtered).await {
+            Err(AwsError { fault: Fault::Refused { code, .. }, .. })
+                if filtered && code.as_str() == "InvalidFilter" =>
+            {
+                self.filter_refused.store(true, Ordering::Relaxed);
+                self.patches_filtered(node, from, false).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn patches_filtered(
+        &self,
+        node: &NodeId,
+        from: Option<String>,
+        filtered: bool,
+    ) -> Result<Page<PatchRow>, AwsError> {
+        let filter = filtered.then(|| {
+            let values = NON_COMPLIANT_STATES.iter().map(ToString::to_string).collect();
+            vec![PatchOrchestratorFilter::builder().key("State").set_values(Some(values)).build()]
+        });
+        let answer = self
+            .client
+            .describe_instance_patches()
+            .instance_id(node.as_str())
+            .set_filters(filter)
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("DescribeInstancePatches", classify(&error)))?;
+        Ok(page(answer.patches(), ssm_rows::patch_row, answer.next_token()))
+    }
+
+    fn failed(&self, operation: &'static str, fault: Fault) -> AwsError {
+        AwsError { operation, lane: Some(Lane::clone(&self.lane)), fault }
+    }
+}
+
+impl fmt::Debug for Ssm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ssm").field("lane", &self.lane).finish_non_exhaustive()
+    }
+}
+
+/// The SDK's words for a missing required member (`InstancePatchStateBuilder::build`).
+fn lacks_operation(fault: &Fault) -> bool {
+    matches!(fault, Fault::Unavailable { kind: Unavailability::BadBody, detail }
+        if detail.as_str().contains("operation was not specified"))
+}
+
+fn page<S, R>(items: &[S], row: impl Fn(&S) -> Option<R>, next: Option<&str>) -> Page<R> {
+    Page {
+        items: items.iter().filter_map(row).collect(),
+        next: next.filter(|token| !token.is_empty()).map(ToOwned::to_owned),
+    }
+}

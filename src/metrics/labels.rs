@@ -1,0 +1,180 @@
+//! The values that labels may take: closed lists, so that the number of series is known before
+//! the first sample, and every series is there, at zero, from the start.
+
+use crate::record::{Reason, Severity, Source, Stage};
+
+/// A closed list of label values.
+pub trait Label: Copy + PartialEq + 'static {
+    /// The label's name.
+    const NAME: &'static str;
+    const VALUES: &'static [Self];
+    fn value(self) -> &'static str;
+}
+
+macro_rules! label {
+    ($(#[$doc:meta])* $type:ident as $name:literal {
+        $($(#[$value_doc:meta])* $value:ident = $text:literal,)+
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $type {
+            $($(#[$value_doc])* $value,)+
+        }
+        impl Label for $type {
+            const NAME: &'static str = $name;
+            const VALUES: &'static [Self] = &[$(Self::$value,)+];
+            fn value(self) -> &'static str {
+                match self {
+                    $(Self::$value => $text,)+
+                }
+            }
+        }
+    };
+}
+
+macro_rules! label_of_record {
+    ($($type:ty as $name:literal;)+) => {$(
+        impl Label for $type {
+            const NAME: &'static str = $name;
+            const VALUES: &'static [Self] = &<$type>::ALL;
+            fn value(self) -> &'static str {
+                self.as_str()
+            }
+        }
+    )+};
+}
+
+label_of_record! {
+    Stage as "stage";
+    Reason as "reason";
+    Severity as "severity";
+    Source as "source";
+}
+
+label! {
+    /// The queues; all lanes' outboxes count as one.
+    Queue as "queue" {
+        Observed = "observed",
+        Assessed = "assessed",
+        Outbox = "outbox",
+        /// Retries that aren't due yet.
+        Delayed = "delayed",
+        /// Waiting for a look-up in the hub.
+        Parked = "parked",
+    }
+}
+
+label! {
+    /// What ingest did with an observation.
+    ObservationOutcome as "outcome" {
+        /// On disk.
+        Accepted = "accepted",
+        /// The same as was seen before: neither written nor passed on.
+        Unchanged = "unchanged",
+        /// Not accepted: no observation at all, or ingest was paused. Its source keeps it.
+        Refused = "refused",
+    }
+}
+
+label! {
+    /// How an accepted observation ended.
+    FindingOutcome as "outcome" {
+        Delivered = "delivered",
+        /// A newer state of the same node took its place.
+        Coalesced = "coalesced",
+        /// There was nothing to tell the hub.
+        Unchanged = "unchanged",
+        Dead = "dead",
+        /// Dropped by a person.
+        Dropped = "dropped",
+    }
+}
+
+label! {
+    /// How a `BatchImportFindings` request ended.
+    HubOutcome as "outcome" {
+        Acknowledged = "acknowledged",
+        /// Some of its findings were acknowledged.
+        Partial = "partial",
+        Invalid = "invalid",
+        Throttled = "throttled",
+        /// 5xx, timeout, or no connection.
+        Unavailable = "unavailable",
+        /// Refused until somebody acts: credentials, permission, hub off.
+        Held = "held",
+        /// An answer that doesn't say what became of the findings.
+        Unknown = "unknown",
+    }
+}
+
+label! {
+    /// The operations of Systems Manager that ingest uses.
+    SsmOperation as "operation" {
+        ListResourceComplianceSummaries = "ListResourceComplianceSummaries",
+        DescribeInstanceInformation = "DescribeInstanceInformation",
+        DescribeInstancePatchStates = "DescribeInstancePatchStates",
+        DescribeInstancePatches = "DescribeInstancePatches",
+    }
+}
+
+label! {
+    /// How a request to Systems Manager ended, its retries included.
+    SsmOutcome as "outcome" {
+        Ok = "ok",
+        Throttled = "throttled",
+        /// Credentials or permission.
+        Denied = "denied",
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// Why ingest takes nothing more.
+    PauseReason as "reason" {
+        /// The store's live bytes are at their limit.
+        LiveBytes = "live_bytes",
+        /// The file system runs out of space.
+        FreeSpace = "free_space",
+        Operator = "operator",
+    }
+}
+
+label! {
+    /// What was put right on the way rather than refused.
+    Correction as "kind" {
+        /// A time in the future became the time of reading.
+        FutureTime = "future_time",
+        /// Counts didn't agree with the service's own verdict, which won.
+        CountsOverruled = "counts_overruled",
+        /// A count above 100,000, the most that ASFF takes.
+        CountClamped = "count_clamped",
+        /// A text or list was cut to the limit that ASFF sets.
+        Truncated = "truncated",
+    }
+}
+
+label! {
+    /// What is known of a node.
+    NodeVerdict as "verdict" {
+        NonCompliant = "non_compliant",
+        Compliant = "compliant",
+        /// Managed, but no patch state was ever reported.
+        NeverScanned = "never_scanned",
+        /// Last reported too long ago to be believed.
+        Stale = "stale",
+    }
+}
+
+label! {
+    /// Why a lane is held.
+    HoldReason as "reason" {
+        /// Missing or expired.
+        Credentials = "credentials",
+        /// The credentials are those of another account.
+        ForeignAccount = "foreign_account",
+        Permission = "permission",
+        HubOff = "hub_off",
+        /// The hub calls everything invalid.
+        Rejecting = "rejecting",
+    }
+}

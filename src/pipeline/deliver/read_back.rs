@@ -1,0 +1,163 @@
+//! Opening a lane: whose credentials are these, and what does the hub hold already?
+//!
+//! A lane with a new ledger - first start, quarantined or restored store, a hub that was off -
+//! sends nothing before it has read its findings back from the hub: their `UpdatedAt` is the floor
+//! for ours. Where the hub may not be read, floors begin at the time of decision, with a warning.
+
+use std::{collections::HashSet, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    aws::{
+        AwsError, Fault, HoldReason, LaneClients, security_hub::HubQuery, security_hub::HubRecord,
+    },
+    pipeline::{limiter::Limiter, session::LaneSession},
+    queue::{HubState, QueueError, Queues, ReadBack},
+    record::{
+        Change, Facts, Finding, FindingId, Lane, NodeId, Partition, RenderPolicy, Severity, Source,
+        UnixMillis,
+    },
+};
+
+/// `GetFindings` requests per second and burst (API Reference, "Throttling limits").
+const GET_FINDINGS_PER_SECOND: f64 = 3.0;
+const GET_FINDINGS_BURST: u32 = 6;
+/// A read-back that takes longer is begun anew.
+const READ_BACK_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Why a lane could not be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    Aws(AwsError),
+    Queue(QueueError),
+    TooSlow,
+}
+
+impl From<AwsError> for OpenError {
+    fn from(error: AwsError) -> Self {
+        Self::Aws(error)
+    }
+}
+
+impl From<QueueError> for OpenError {
+    fn from(error: QueueError) -> Self {
+        Self::Queue(error)
+    }
+}
+
+/// What a lane's findings are asked for by.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// `None`: the lane's default product.
+    pub arn: Option<String>,
+    /// Whether each node has one finding, which can be found again.
+    pub one_per_node: bool,
+}
+
+/// Checks the credentials, and reads back what must be read back.
+pub async fn open_lane(
+    session: &LaneSession,
+    queues: &Queues,
+    product: &Product,
+) -> Result<(), OpenError> {
+    let clients = session.clients().await?;
+    let lane = session.lane();
+    if queues.read_back_state(lane).await? != ReadBack::Pending {
+        queues.unpark(lane).await?;
+        return Ok(());
+    }
+    if !product.one_per_node {
+        queues.finish_read_back(lane, Some(HashSet::new())).await?;
+        return Ok(());
+    }
+    let read = tokio::time::timeout(READ_BACK_MAX, read_back(&clients, lane, queues, product));
+    match read.await.map_err(|_| OpenError::TooSlow)? {
+        Ok(found) => {
+            if !found.is_empty() {
+                tracing::info!(%lane, findings = found.len(), "read back what the hub holds");
+            }
+            queues.finish_read_back(lane, Some(found)).await?;
+        }
+        Err(OpenError::Aws(AwsError {
+            fault: Fault::Held { reason: HoldReason::AccessDenied, detail },
+            ..
+        })) => {
+            tracing::warn!(
+                %lane, %detail,
+                "the hub may not be read, so what it holds already isn't known: findings that \
+                 an earlier ledger opened and that have healed since stay open; \
+                 grant securityhub:GetFindings to have them closed"
+            );
+            queues.finish_read_back(lane, None).await?;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Adopts all findings of ours, page by page; the nodes they are of.
+async fn read_back(
+    clients: &LaneClients,
+    lane: &Lane,
+    queues: &Queues,
+    product: &Product,
+) -> Result<HashSet<String>, OpenError> {
+    let query = HubQuery::Ours {
+        product_arn: product.arn.clone().unwrap_or_else(|| lane.default_product_arn()),
+        id_prefix: id_prefix(lane, lane.partition()),
+    };
+    let mut limiter = Limiter::new(GET_FINDINGS_PER_SECOND, GET_FINDINGS_BURST, Instant::now());
+    let mut found = HashSet::new();
+    let mut from = None;
+    loop {
+        limiter.take().await;
+        let page = clients.hub.get_findings(&query, from).await?;
+        let states: Vec<HubState> = page
+            .items
+            .into_iter()
+            .filter_map(|record| adopted(lane, product, record))
+            .map(|finding| HubState { finding })
+            .collect();
+        found.extend(states.iter().map(|state| state.finding.node.to_string()));
+        queues.adopt(lane, states).await?;
+        from = page.next;
+        if from.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// How the Ids of a lane's findings begin.
+fn id_prefix(lane: &Lane, partition: Partition) -> String {
+    format!("patchferry/{partition}/{}/{}/", lane.region, lane.account)
+}
+
+/// The finding as far as the hub's copy tells; `None` if it isn't one of this form.
+fn adopted(lane: &Lane, product: &Product, record: HubRecord) -> Option<Finding> {
+    let node: NodeId = record.node?;
+    if FindingId::Node.render(lane, &node) != record.id {
+        return None;
+    }
+    let updated_at = record.updated_at?;
+    let created_at = record.created_at.unwrap_or(updated_at);
+    let policy = RenderPolicy {
+        product_arn: product.arn.as_deref().map(Into::into),
+        ..RenderPolicy::default()
+    };
+    Some(Finding {
+        node,
+        id: FindingId::Node,
+        change: Change::Opened,
+        state: record.state,
+        severity: record.severity.unwrap_or(Severity::Informational),
+        created_at,
+        updated_at,
+        first_observed_at: record.first_observed_at.unwrap_or(created_at),
+        last_observed_at: updated_at,
+        facts: Facts::default(),
+        policy,
+        source: Source::Derived,
+        accepted_at: UnixMillis(0),
+    })
+}

@@ -1,0 +1,191 @@
+//! Ingest: one task per lane that sweeps the lane's fleet, again and again.
+//!
+//! A sweep begins a poll interval (jittered) after the last one *ended*; hourly where there are
+//! no nodes; sooner, backing off, after one that failed. While the store is full nothing is
+//! accepted: SSM keeps what is there.
+//!
+//! - [`sweep`]: one complete read of the fleet.
+//! - [`change`]: which nodes are worth a closer look (pure).
+//!
+//! Deliberately doesn't know: what becomes of what it accepts.
+
+mod change;
+mod sweep;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use sweep::{SweepError, SweepReport};
+
+use super::{backoff::LaneBackoff, limiter::Limiter, session::LaneSession};
+use crate::{
+    aws::{AwsError, Fault},
+    metrics::{LaneMetrics, Metrics},
+    queue::{QueueError, Queues},
+    record::{Lane, UnixMillis},
+    store::{Commit, StoreError},
+};
+
+/// SSM requests that may go out at once after a quiet time.
+const SSM_BURST_REQUESTS: u32 = 4;
+/// A lane without nodes is looked at hourly.
+const EMPTY_INTERVAL: Duration = Duration::from_secs(3_600);
+/// A lane that may not be read is tried this often.
+const HELD_INTERVAL: Duration = Duration::from_secs(60);
+/// How often a full store is looked at again.
+const PAUSED_INTERVAL: Duration = Duration::from_secs(1);
+/// Share of the poll interval by which it is drawn longer or shorter.
+const JITTER: f64 = 0.1;
+
+/// How a lane is swept; checked by the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub poll_interval: Duration,
+    pub ssm_requests_per_second: f64,
+    /// Whether the patches of non-compliant nodes are read.
+    pub patch_details: bool,
+    pub refresh_after: Duration,
+    /// Fingerprint of the finding policy: when it changes, every node is told again.
+    pub policy: u64,
+}
+
+/// What is known of a lane's sweeps.
+#[derive(Clone, Debug, Default)]
+pub struct SweepStatus {
+    /// Complete sweeps since the start.
+    pub complete: u64,
+    pub last_complete_at: Option<UnixMillis>,
+    pub last_report: SweepReport,
+    /// Why the last sweep ended early, if it did.
+    pub failure: Option<String>,
+}
+
+/// What a lane's task is made of.
+pub struct LaneIngest {
+    pub session: Arc<LaneSession>,
+    pub queues: Queues,
+    pub metrics: Arc<Metrics>,
+    pub settings: Settings,
+    /// Sweeps at once when notified.
+    pub trigger: Arc<Notify>,
+    pub status: watch::Sender<SweepStatus>,
+}
+
+impl LaneIngest {
+    /// Sweeps until shutdown or until the store has failed.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), QueueError> {
+        let lane = self.session.lane().clone();
+        let gauges = self.metrics.lane(&lane);
+        let mut limiter =
+            Limiter::new(self.settings.ssm_requests_per_second, SSM_BURST_REQUESTS, Instant::now());
+        let mut backoff = LaneBackoff::default();
+        loop {
+            let swept = tokio::select! {
+                // A sweep that is cut keeps the pages that it accepted.
+                () = shutdown.cancelled() => return Ok(()),
+                swept = self.sweep(&lane, &mut limiter) => swept,
+            };
+            let wait = match swept {
+                Ok(report) => {
+                    backoff.reset();
+                    self.interval_after(&report)
+                }
+                Err(SweepError::Queue(error)) if error.is_fatal() => return Err(error),
+                Err(error) => {
+                    let wait = self.wait_after(&error, &mut backoff);
+                    self.failed(&lane, &error).await;
+                    wait
+                }
+            };
+            gauges.poll_interval_seconds.set(wait.as_secs_f64());
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = self.trigger.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+            if let Some(ended) = self.wait_for_room(&shutdown).await? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    async fn sweep(&self, lane: &Lane, limiter: &mut Limiter) -> Result<SweepReport, SweepError> {
+        let began = Instant::now();
+        let clients = self.session.clients().await?;
+        let sweep = sweep::Sweep {
+            lane,
+            clients,
+            queues: &self.queues,
+            metrics: &self.metrics,
+            settings: &self.settings,
+            limiter,
+        };
+        let report = sweep.run().await?;
+        self.metrics.sweep_seconds.record(began.elapsed().as_secs_f64());
+        self.complete(lane, &report, &self.metrics.lane(lane));
+        Ok(report)
+    }
+
+    fn complete(&self, lane: &Lane, report: &SweepReport, gauges: &LaneMetrics) {
+        let now = self.queues.clock().now();
+        #[allow(clippy::cast_precision_loss)] // milliseconds of this century are below 2^52
+        gauges.last_complete_sweep_timestamp_seconds.set(now.0 as f64 / 1000.0);
+        self.status.send_modify(|status| {
+            if let Some(failure) = status.failure.take() {
+                tracing::info!(%lane, after = failure, "sweeps are complete again");
+            }
+            status.complete += 1;
+            status.last_complete_at = Some(now);
+            status.last_report = *report;
+        });
+        tracing::debug!(%lane, ?report, "sweep complete");
+    }
+
+    async fn failed(&self, lane: &Lane, error: &SweepError) {
+        let text = error.to_string();
+        let news = self.status.borrow().failure.is_none();
+        self.status.send_modify(|status| status.failure = Some(text.clone()));
+        if news {
+            tracing::warn!(%lane, error = text, "a sweep ended early: what it accepted is kept, it is begun anew");
+        }
+        if matches!(error, SweepError::Aws(AwsError { fault: Fault::Held { .. }, .. })) {
+            self.session.renew().await;
+        }
+    }
+
+    fn interval_after(&self, report: &SweepReport) -> Duration {
+        let interval = self.settings.poll_interval;
+        let interval = if report.nodes == 0 { interval.max(EMPTY_INTERVAL) } else { interval };
+        interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
+    }
+
+    fn wait_after(&self, error: &SweepError, backoff: &mut LaneBackoff) -> Duration {
+        let wait = match error {
+            SweepError::Aws(AwsError { fault: Fault::Held { .. }, .. }) => HELD_INTERVAL,
+            SweepError::Paused(_) => PAUSED_INTERVAL,
+            SweepError::Aws(_) | SweepError::Queue(_) => backoff.next_delay(),
+        };
+        wait.min(self.settings.poll_interval)
+    }
+
+    /// While the store is full there is no point in asking SSM. `Some` if shutdown came first.
+    async fn wait_for_room(&self, shutdown: &CancellationToken) -> Result<Option<()>, QueueError> {
+        loop {
+            // An empty commit has the committer look at the space anew.
+            match self.queues.store().commit(Commit::ingest(0), |_| Ok(())).await {
+                Ok(()) => return Ok(None),
+                Err(StoreError::Full(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(Some(())),
+                () = tokio::time::sleep(PAUSED_INTERVAL) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The accounting identity: where everything that was ever accepted is.
+//!
+//! `accepted = delivered + coalesced + unchanged + dead + dropped + queued` holds at every
+//! commit, because the counters move in the same batch as the items. `queued` and `dead` have
+//! counters of their own, moved by the queues' inserts and removes; [`recount`] counts them anew
+//! from what is stored. Neither is ever derived from the identity.
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::{
+    CounterId, Reader, Store, StoreError, codec,
+    keys::{Key, Table},
+};
+
+pub(super) const ACCEPTED: CounterId = CounterId(0);
+pub(super) const DELIVERED: CounterId = CounterId(1);
+pub(super) const COALESCED: CounterId = CounterId(2);
+pub(super) const UNCHANGED: CounterId = CounterId(3);
+pub(super) const DEAD: CounterId = CounterId(4);
+pub(super) const DROPPED: CounterId = CounterId(5);
+pub(super) const OBSERVED: CounterId = CounterId(6);
+pub(super) const ASSESSED: CounterId = CounterId(7);
+pub(super) const OUTBOX: CounterId = CounterId(8);
+pub(super) const DELAYED: CounterId = CounterId(9);
+pub(super) const PARKED: CounterId = CounterId(10);
+
+/// Items in each queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queued {
+    pub observed: i64,
+    pub assessed: i64,
+    pub outbox: i64,
+    pub delayed: i64,
+    pub parked: i64,
+}
+
+impl Queued {
+    pub fn total(&self) -> i64 {
+        self.observed + self.assessed + self.outbox + self.delayed + self.parked
+    }
+}
+
+/// Totals since the store was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accounting {
+    pub accepted: i64,
+    pub delivered: i64,
+    pub coalesced: i64,
+    pub unchanged: i64,
+    pub dead: i64,
+    pub dropped: i64,
+    pub queued: Queued,
+}
+
+impl Accounting {
+    /// Items that are unaccounted for; anything but 0 is a defect.
+    pub fn imbalance(&self) -> i64 {
+        self.accepted
+            - self.delivered
+            - self.coalesced
+            - self.unchanged
+            - self.dead
+            - self.dropped
+            - self.queued.total()
+    }
+}
+
+pub(super) fn read(store: &Store) -> Accounting {
+    Accounting {
+        accepted: store.counter(ACCEPTED),
+        delivered: store.counter(DELIVERED),
+        coalesced: store.counter(COALESCED),
+        unchanged: store.counter(UNCHANGED),
+        dead: store.counter(DEAD),
+        dropped: store.counter(DROPPED),
+        queued: Queued {
+            observed: store.counter(OBSERVED),
+            assessed: store.counter(ASSESSED),
+            outbox: store.counter(OUTBOX),
+            delayed: store.counter(DELAYED),
+            parked: store.counter(PARKED),
+        },
+    }
+}
+
+/// `queued` and `dead`, counted from what is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recount {
+    pub queued: Queued,
+    pub dead: i64,
+}
+
+/// Reads every queue. Only meaningful while nothing is committed.
+pub(super) fn recount(reader: &Reader<'_>) -> Result<Recount, StoreError> {
+    let entries = |table| -> Result<i64, StoreError> {
+        let mut count = 0;
+        let prefix = Key::new(table);
+        reader.visit(&prefix, &prefix, |_, _| {
+            count += 1;
+            true
+        })?;
+        Ok(count)
+    };
+    let tags = |table| -> Result<i64, StoreError> {
+        let mut count = 0;
+        let prefix = Key::new(table);
+        reader.visit(&prefix, &prefix, |_, value| {
+            count += codec::tag(value).map_or(0, |tag| i64::try_from(tag).unwrap_or(i64::MAX));
+            true
+        })?;
+        Ok(count)
+    };
+    Ok(Recount {
+        queued: Queued {
+            observed: tags(Table::Observed)?,
+            assessed: tags(Table::Assessed)?,
+            outbox: entries(Table::Outbox)?,
+            delayed: entries(Table::Delayed)?,
+            parked: tags(Table::Parked)?,
+        },
+        dead: tags(Table::Dead)?,
+    })
+}

@@ -1,0 +1,147 @@
+//! What is held in memory of each lane: wake-ups and gauges. Rebuilt by one scan at the start,
+//! moved by the effects of commits, never an authority.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    record::{Lane, Reason, Severity, Stage},
+    store::keys::Key,
+};
+
+/// A lane's wake-ups and gauges.
+#[derive(Default)]
+pub struct LaneState {
+    /// Something for deliver to look at: an entry, or the end of a read-back.
+    pub deliver: Notify,
+    /// The lowest outbox key that was written since deliver last looked.
+    rewind: Mutex<Option<Key>>,
+    outbox: AtomicI64,
+    delayed: AtomicI64,
+    open: [AtomicI64; 5],
+    pub(super) reads: Mutex<ReadNumbers>,
+}
+
+/// Read numbers that are reserved in the store and not given yet.
+#[derive(Default)]
+pub(super) struct ReadNumbers {
+    pub next: u64,
+    pub end: u64,
+}
+
+impl LaneState {
+    /// The lowest outbox key written since the last call.
+    pub fn take_rewind(&self) -> Option<Key> {
+        self.rewind.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub fn outbox_findings(&self) -> i64 {
+        self.outbox.load(Ordering::Acquire)
+    }
+
+    pub fn delayed_findings(&self) -> i64 {
+        self.delayed.load(Ordering::Acquire)
+    }
+
+    pub fn open_findings(&self, severity: Severity) -> i64 {
+        self.open[severity as usize].load(Ordering::Acquire)
+    }
+
+    fn apply(&self, effect: LaneEffect) {
+        self.outbox.fetch_add(effect.outbox, Ordering::AcqRel);
+        self.delayed.fetch_add(effect.delayed, Ordering::AcqRel);
+        for (gauge, delta) in self.open.iter().zip(effect.open) {
+            gauge.fetch_add(delta, Ordering::AcqRel);
+        }
+        let Some(written) = effect.written else { return };
+        let mut rewind = self.rewind.lock().unwrap_or_else(PoisonError::into_inner);
+        if rewind.as_ref().is_none_or(|lowest| written < *lowest) {
+            *rewind = Some(written);
+        }
+        drop(rewind);
+        self.deliver.notify_one();
+    }
+}
+
+/// What a commit has changed in one lane.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LaneEffect {
+    pub outbox: i64,
+    pub delayed: i64,
+    pub open: [i64; 5],
+    /// The lowest outbox key that was written.
+    pub written: Option<Key>,
+}
+
+/// What a commit has changed: applied to memory once it stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Effects {
+    pub lanes: HashMap<Lane, LaneEffect>,
+    pub dead: HashMap<(Stage, Reason), i64>,
+    pub observed: bool,
+    pub assessed: bool,
+}
+
+impl Effects {
+    pub fn lane(&mut self, lane: &Lane) -> &mut LaneEffect {
+        if !self.lanes.contains_key(lane) {
+            self.lanes.insert(lane.clone(), LaneEffect::default());
+        }
+        self.lanes.get_mut(lane).expect("it was inserted above")
+    }
+
+    pub fn written(&mut self, lane: &Lane, key: &Key) {
+        let effect = self.lane(lane);
+        if effect.written.as_ref().is_none_or(|lowest| key < lowest) {
+            effect.written = Some(key.clone());
+        }
+    }
+}
+
+/// All lanes that have anything in the store or are served.
+#[derive(Default)]
+pub(super) struct Lanes {
+    lanes: RwLock<HashMap<Lane, Arc<LaneState>>>,
+    dead: Mutex<HashMap<(Stage, Reason), i64>>,
+}
+
+impl Lanes {
+    pub fn get(&self, lane: &Lane) -> Arc<LaneState> {
+        if let Some(state) = self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(lane) {
+            return Arc::clone(state);
+        }
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lanes.entry(lane.clone()).or_default())
+    }
+
+    pub fn all(&self) -> Vec<Lane> {
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Lane> = lanes.keys().cloned().collect();
+        all.sort();
+        all
+    }
+
+    pub fn dead(&self) -> HashMap<(Stage, Reason), i64> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn apply(&self, effects: Effects) {
+        for (lane, effect) in effects.lanes {
+            self.get(&lane).apply(effect);
+        }
+        if effects.dead.is_empty() {
+            return;
+        }
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        for (place, delta) in effects.dead {
+            *dead.entry(place).or_default() += delta;
+        }
+    }
+}

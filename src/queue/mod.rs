@@ -1,0 +1,154 @@
+//! The durable queues between the stages, the ledger and the dead letters, over the store.
+//!
+//! Guarantees: an item that [`Queues::accept`] has answered for is on disk; every later step
+//! takes it out of one place and into exactly one other in the same commit, counters included
+//! ([`accounting`]); a claim changes nothing, so what was claimed by a process that died is
+//! claimed again. One claimer per queue, per lane for the outbox.
+//!
+//! Deliberately doesn't know: what an item means (the judgement is the caller's closure), AWS,
+//! metrics.
+
+pub mod accounting;
+mod adopt;
+mod dead;
+pub mod details;
+mod inspect;
+mod lanes;
+pub mod ledger;
+mod outbox;
+mod pages;
+mod settle;
+mod transition;
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+pub use accounting::{Accounting, Queued, Recount};
+pub use adopt::HubState;
+pub use dead::Death;
+pub use inspect::{DeadFilter, QueueAges};
+pub use lanes::LaneState;
+pub use ledger::{Acked, Desired, LaneRow, ReadBack, Seen};
+pub use outbox::{ClaimedFinding, Place, Undecodable, Waiting};
+pub use pages::{Accepted, ClaimedPage, Damaged, PAGE_ITEMS_MAX};
+pub use settle::{AcceptedNode, OutboxClaim, Settlement, Validated};
+pub use transition::{Decided, Transition};
+
+use self::lanes::{Effects, Lanes};
+use crate::{
+    record::{Clock, Lane},
+    store::{
+        Commit, Store, StoreError,
+        codec::DecodeError,
+        keys::{Key, Table},
+    },
+};
+
+/// What can go wrong with a queue.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum QueueError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a stored record is damaged")]
+    Decode(#[from] DecodeError),
+}
+
+impl QueueError {
+    /// Whether the process must stop.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_fatal())
+    }
+}
+
+/// All queues of one store. Cheap to clone.
+#[derive(Clone)]
+pub struct Queues {
+    store: Store,
+    clock: Clock,
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    lanes: Lanes,
+    observed: Notify,
+    assessed: Notify,
+}
+
+impl Queues {
+    /// Opens the queues of a store and counts what waits in them. Blocks while it reads.
+    pub fn open(store: Store, clock: Clock) -> Result<Self, QueueError> {
+        let queues = Self { store, clock, inner: Arc::new(Inner::default()) };
+        let effects = queues.store.read_blocking(inspect::count_all)?;
+        queues.inner.lanes.apply(effects);
+        Ok(queues)
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What is held in memory of `lane`.
+    pub fn lane(&self, lane: &Lane) -> Arc<LaneState> {
+        self.inner.lanes.get(lane)
+    }
+
+    /// Lanes that are served or have anything in the store.
+    pub fn lanes(&self) -> Vec<Lane> {
+        self.inner.lanes.all()
+    }
+
+    /// Fires when there may be something new to validate.
+    pub fn observed_signal(&self) -> &Notify {
+        &self.inner.observed
+    }
+
+    /// Fires when there may be something new to transform.
+    pub fn assessed_signal(&self) -> &Notify {
+        &self.inner.assessed
+    }
+
+    /// Runs `step` in the committer; its effects on memory follow once it stands.
+    async fn transition<T, F>(&self, commit: Commit, step: F) -> Result<T, QueueError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Transition<'_, '_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let now = self.clock.now();
+        let inner = Arc::clone(&self.inner);
+        let committed = self
+            .store
+            .commit(commit, move |tx| {
+                let mut transition = Transition::new(tx, now);
+                let result = step(&mut transition)?;
+                Ok((result, transition.effects))
+            })
+            .await;
+        let (result, effects) = committed?;
+        inner.apply(effects);
+        Ok(result)
+    }
+}
+
+impl Inner {
+    fn apply(&self, effects: Effects) {
+        let (observed, assessed) = (effects.observed, effects.assessed);
+        self.lanes.apply(effects);
+        if observed {
+            self.observed.notify_one();
+        }
+        if assessed {
+            self.assessed.notify_one();
+        }
+    }
+}
+
+fn table_prefix(table: Table) -> Key {
+    Key::new(table)
+}

@@ -1,0 +1,293 @@
+//! One atomic step of an item on its way: typed writes over a store transaction.
+//!
+//! A [`Transition`] runs inside the committer. Every method keeps the accounting identity by
+//! itself: what it takes from one place it puts in exactly one other, counters included. What
+//! the step changes in memory (gauges, wake-ups) is collected as effects and applied only when
+//! the commit stands.
+
+use super::{
+    accounting as account,
+    dead::{self, Death},
+    details,
+    lanes::Effects,
+    ledger::{self, Desired, LaneRow},
+    outbox::{self, Place, Waiting},
+};
+use crate::{
+    record::{Finding, Lane, ReadNumber, Revision, Stage, UnixMillis, observation::PatchList},
+    store::{CounterId, StoreError, Tx, codec, keys::Key},
+};
+
+/// See the module.
+pub struct Transition<'a, 'b> {
+    pub(super) tx: &'a mut Tx<'b>,
+    pub(super) now: UnixMillis,
+    pub(super) effects: Effects,
+}
+
+/// A version of a finding that transform has decided to send.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    pub finding: Finding,
+    pub read: ReadNumber,
+    pub digest: u64,
+    /// Whether it takes the place of an older version that still waits.
+    pub coalesces: bool,
+}
+
+impl<'a, 'b> Transition<'a, 'b> {
+    pub(super) fn new(tx: &'a mut Tx<'b>, now: UnixMillis) -> Self {
+        Self { tx, now, effects: Effects::default() }
+    }
+
+    pub fn now(&self) -> UnixMillis {
+        self.now
+    }
+
+    pub(super) fn add(&mut self, counter: CounterId, delta: i64) {
+        self.tx.add(counter, delta);
+    }
+
+    /// A ledger row; a damaged one counts as absent, loudly.
+    fn row<T: serde::de::DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
+        let Some(bytes) = self.tx.get(key)? else { return Ok(None) };
+        match codec::decode(&bytes) {
+            Ok((_, row)) => Ok(Some(row)),
+            Err(error) => {
+                tracing::error!(?key, %error, "a ledger row is damaged and is made anew");
+                Ok(None)
+            }
+        }
+    }
+
+    pub fn lane_row(&self, lane: &Lane) -> Result<LaneRow, StoreError> {
+        Ok(self.row(&ledger::lane_row_key(lane))?.unwrap_or_default())
+    }
+
+    pub(super) fn put_lane_row(&mut self, lane: &Lane, row: &LaneRow) -> Result<(), StoreError> {
+        self.tx.put(&ledger::lane_row_key(lane), codec::encode(0, row))
+    }
+
+    pub fn desired(&self, lane: &Lane, node: &str) -> Result<Option<Desired>, StoreError> {
+        self.row(&ledger::desired_key(lane, node))
+    }
+
+    pub fn acked(&self, lane: &Lane, node: &str) -> Result<Option<ledger::Acked>, StoreError> {
+        self.row(&ledger::acked_key(lane, node))
+    }
+
+    pub(super) fn waiting_at(&self, key: &Key) -> Result<Option<Waiting>, StoreError> {
+        self.row(key)
+    }
+
+    pub(super) fn put_desired(
+        &mut self,
+        lane: &Lane,
+        old: Option<&Desired>,
+        new: &Desired,
+    ) -> Result<(), StoreError> {
+        let open = &mut self.effects.lane(lane).open;
+        if let Some(severity) = old.and_then(|row| ledger::open_severity(row.tag())) {
+            open[severity as usize] -= 1;
+        }
+        if let Some(severity) = ledger::open_severity(new.tag()) {
+            open[severity as usize] += 1;
+        }
+        let key = ledger::desired_key(lane, new.finding.node.as_str());
+        self.tx.put(&key, codec::encode(new.tag(), new))
+    }
+
+    /// The item tells nothing new; its read number is noted so that older ones are known as such.
+    pub fn unchanged(
+        &mut self,
+        lane: &Lane,
+        node: &str,
+        read: ReadNumber,
+        patches: Option<&PatchList>,
+    ) -> Result<(), StoreError> {
+        if let Some(mut desired) = self.desired(lane, node)?
+            && desired.read < read
+        {
+            desired.read = read;
+            let old = desired.clone();
+            self.put_desired(lane, Some(&old), &desired)?;
+        }
+        details::remove(self.tx, lane, node, patches)?;
+        self.add(account::UNCHANGED, 1);
+        Ok(())
+    }
+
+    /// A newer state of the node was judged before this one.
+    pub fn superseded(
+        &mut self,
+        lane: &Lane,
+        node: &str,
+        patches: Option<&PatchList>,
+    ) -> Result<(), StoreError> {
+        details::remove(self.tx, lane, node, patches)?;
+        self.add(account::COALESCED, 1);
+        Ok(())
+    }
+
+    /// Puts a version of a finding in the outbox and notes it as desired.
+    pub fn send(
+        &mut self,
+        lane: &Lane,
+        old: Option<&Desired>,
+        decided: Decided,
+    ) -> Result<(), StoreError> {
+        let Decided { finding, read, digest, coalesces } = decided;
+        let revision = Revision(self.tx.next_sequence());
+        let earlier = if coalesces { self.take_waiting(lane, old)? } else { None };
+        let severity = old.map_or(finding.severity, |row| row.finding.severity);
+        let fresh = Place::new(finding.severity.max(severity), revision.0);
+        let (place, since) = match &earlier {
+            Some(earlier) => (earlier.place.raised_to(finding.severity), earlier.since),
+            None => (fresh, finding.accepted_at),
+        };
+        let waiting = Waiting {
+            revision,
+            place,
+            since,
+            attempts: 0,
+            first_sent_at: None,
+            finding: finding.clone(),
+        };
+        self.put_waiting(lane, &waiting)?;
+        let desired = Desired {
+            read,
+            revision,
+            finding,
+            digest,
+            place: Some(place),
+            rejected: false,
+            decided_at: self.now,
+        };
+        self.put_desired(lane, old, &desired)
+    }
+
+    /// Like [`Transition::send`], for a finding that no observation asked for, such as the close
+    /// of one whose identity has changed: it is accepted here.
+    pub fn send_derived(&mut self, lane: &Lane, finding: Finding) -> Result<(), StoreError> {
+        self.add(account::ACCEPTED, 1);
+        let revision = Revision(self.tx.next_sequence());
+        let waiting = Waiting {
+            revision,
+            place: Place::new(finding.severity, revision.0),
+            since: self.now,
+            attempts: 0,
+            first_sent_at: None,
+            finding,
+        };
+        self.put_waiting(lane, &waiting)
+    }
+
+    pub(super) fn put_waiting(&mut self, lane: &Lane, waiting: &Waiting) -> Result<(), StoreError> {
+        let key = outbox::outbox_key(lane, waiting.place);
+        self.tx.put(&key, waiting.encode())?;
+        self.add(account::OUTBOX, 1);
+        self.effects.lane(lane).outbox += 1;
+        self.effects.written(lane, &key);
+        Ok(())
+    }
+
+    /// Takes the version that still waits out of the line: it is coalesced.
+    fn take_waiting(
+        &mut self,
+        lane: &Lane,
+        old: Option<&Desired>,
+    ) -> Result<Option<Waiting>, StoreError> {
+        let Some((old, place)) = old.and_then(|old| Some((old, old.place?))) else {
+            return Ok(None);
+        };
+        let node = old.finding.node.as_str();
+        let key = outbox::outbox_key(lane, place);
+        let waiting = match self.waiting_at(&key)? {
+            Some(waiting) if waiting.revision == old.revision => {
+                self.remove_waiting(lane, &key)?;
+                waiting
+            }
+            _ => match self.take_delayed(lane, node, place)? {
+                Some(waiting) => waiting,
+                None => return Ok(None),
+            },
+        };
+        let patches = waiting.finding.facts.patches.as_ref();
+        details::remove(self.tx, lane, node, patches)?;
+        self.add(account::COALESCED, 1);
+        Ok(Some(waiting))
+    }
+
+    /// Removes an outbox entry; the caller says where it went.
+    pub(super) fn remove_waiting(&mut self, lane: &Lane, key: &Key) -> Result<(), StoreError> {
+        self.tx.remove(key)?;
+        self.add(account::OUTBOX, -1);
+        self.effects.lane(lane).outbox -= 1;
+        Ok(())
+    }
+
+    /// Removes a node's delayed entry; the caller says where it went.
+    pub(super) fn take_delayed(
+        &mut self,
+        lane: &Lane,
+        node: &str,
+        place: Place,
+    ) -> Result<Option<Waiting>, StoreError> {
+        let index = outbox::delayed_index_key(lane, node, place);
+        let Some(due) = self.row::<UnixMillis>(&index)? else { return Ok(None) };
+        self.tx.remove(&index)?;
+        let key = outbox::delayed_key(lane, due, place);
+        let waiting = self.waiting_at(&key)?;
+        if !self.tx.remove(&key)? {
+            return Ok(None);
+        }
+        self.add(account::DELAYED, -1);
+        self.effects.lane(lane).delayed -= 1;
+        Ok(waiting)
+    }
+
+    pub(super) fn put_delayed(
+        &mut self,
+        lane: &Lane,
+        waiting: &Waiting,
+        due: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let node = waiting.finding.node.as_str();
+        let index = outbox::delayed_index_key(lane, node, waiting.place);
+        self.tx.put(&index, codec::encode(0, &due))?;
+        self.tx.put(&outbox::delayed_key(lane, due, waiting.place), waiting.encode())?;
+        self.add(account::DELAYED, 1);
+        let effect = self.effects.lane(lane);
+        effect.delayed += 1;
+        Ok(())
+    }
+
+    /// Removes a patch list whose item ends without it.
+    pub fn drop_patches(
+        &mut self,
+        lane: &Lane,
+        node: &str,
+        patches: Option<&PatchList>,
+    ) -> Result<(), StoreError> {
+        details::remove(self.tx, lane, node, patches)
+    }
+
+    /// Keeps an item that can't go on as a dead letter.
+    pub fn bury(&mut self, lane: &Lane, death: Death) -> Result<(), StoreError> {
+        let count = i64::try_from(death.count).unwrap_or(i64::MAX);
+        self.add(account::DEAD, count);
+        *self.effects.dead.entry((death.stage, death.reason)).or_default() += count;
+        report_death(lane, &death);
+        dead::bury(self.tx, lane, death, self.now)
+    }
+}
+
+fn report_death(lane: &Lane, death: &Death) {
+    let reason = death.reason;
+    let level_is_error = matches!(death.stage, Stage::Transform);
+    if level_is_error {
+        tracing::error!(%lane, node = %death.node, %reason, message = %death.message, "an item is a dead letter now");
+    } else {
+        tracing::warn!(%lane, node = %death.node, %reason, message = %death.message, "an item is a dead letter now: see `patchferry dead list`");
+    }
+}

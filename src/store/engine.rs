@@ -1,0 +1,152 @@
+//! sled, behind the four things that the store needs of it: get, scan, apply, flush.
+//!
+//! Everything is in sled's default tree, so that one `Batch` is one atomic commit. No sled type
+//! leaves this file but through [`open`](super::open).
+
+use std::{
+    collections::HashMap,
+    ops::Bound,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{StoreError, keys::Key};
+
+/// sled's segment: 8 MiB, so that no value of ours ever becomes a blob.
+const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+/// sled's default is 1 GB; this bounds our memory.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// Never `None`: sled collects garbage in this thread.
+const FLUSH_EVERY_MS: u64 = 500;
+
+/// Writes of one commit group: the last write to a key wins; `None` removes.
+pub type Writes = HashMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// A key and its value, owned.
+pub type Entry = (Key, Vec<u8>);
+
+#[derive(Clone)]
+pub struct Engine {
+    db: sled::Db,
+    path: Arc<Path>,
+}
+
+impl Engine {
+    pub fn open(path: &Path) -> Result<Self, sled::Error> {
+        let db = sled::Config::new()
+            .path(path)
+            .segment_size(SEGMENT_BYTES)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(Some(FLUSH_EVERY_MS))
+            .mode(sled::Mode::HighThroughput)
+            .open()?;
+        Ok(Self { db, path: path.into() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.db.get(key) {
+            Ok(value) => Ok(value.map(|bytes| bytes.to_vec())),
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    /// Length of the value at `key`, without copying it.
+    pub fn value_bytes(&self, key: &[u8]) -> Result<Option<usize>, StoreError> {
+        match self.db.get(key) {
+            Ok(value) => Ok(value.map(|bytes| bytes.len())),
+            Err(error) => Err(self.error(error)),
+        }
+    }
+
+    /// Calls `visit` with each entry from `from` on, below `to`, until it answers `false`.
+    pub fn scan(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let end = to.map_or(Bound::Unbounded, Bound::Excluded);
+        for entry in self.db.range::<&[u8], _>((Bound::Included(from), end)) {
+            let (key, value) = entry.map_err(|error| self.error(error))?;
+            if !visit(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies all writes, or none.
+    pub fn apply(&self, writes: Writes) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in writes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        self.db.apply_batch(batch).map_err(|error| self.error(error))
+    }
+
+    /// Everything applied so far is on disk when this returns (see `durability`).
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.db.flush().map(drop).map_err(|error| self.error(error))
+    }
+
+    pub fn file_bytes(&self) -> u64 {
+        self.db.size_on_disk().unwrap_or(0)
+    }
+
+    fn error(&self, error: sled::Error) -> StoreError {
+        translate(&self.path, error)
+    }
+}
+
+/// sled's errors in our words. `CollectionNotFound` and `Unsupported` can't come from the calls
+/// made here, so they are defects of the engine like `ReportableBug`.
+pub fn translate(path: &Path, error: sled::Error) -> StoreError {
+    let path = PathBuf::from(path);
+    match error {
+        sled::Error::Io(source) => StoreError::Io { path, source: Arc::new(source) },
+        sled::Error::Corruption { .. } => StoreError::Corrupt { path, detail: error.to_string() },
+        other => StoreError::Engine { path, detail: other.to_string() },
+    }
+}
+
+/// Read access for one piece of work on a blocking thread.
+pub struct Reader<'a>(pub(super) &'a Engine);
+
+impl Reader<'_> {
+    pub fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key.as_bytes())
+    }
+
+    /// Up to `limit` entries whose keys begin with `prefix`, from `from` on.
+    pub fn page(&self, prefix: &Key, from: &Key, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::new();
+        if limit == 0 {
+            return Ok(entries);
+        }
+        self.visit(prefix, from, |key, value| {
+            entries.push((Key::from_bytes(key.to_vec()), value.to_vec()));
+            entries.len() < limit
+        })?;
+        Ok(entries)
+    }
+
+    /// Visits the entries whose keys begin with `prefix`, from `from` on, until `visit` answers
+    /// `false`.
+    pub fn visit(
+        &self,
+        prefix: &Key,
+        from: &Key,
+        visit: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let end = prefix.end_of_prefix();
+        let from = from.max(prefix);
+        self.0.scan(from.as_bytes(), end.as_ref().map(Key::as_bytes), visit)
+    }
+}
