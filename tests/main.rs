@@ -2,5 +2,5 @@
 
 mod asff_rendering;
 mod configuration;
-
 mod dashboard;
+mod simulator_contract;

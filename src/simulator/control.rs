@@ -11,7 +11,7 @@ use super::{
     config::{Quotas, SimLane},
     evolution::{NoSuchNode, Rescan, missing_patches},
     faults::{Fault, Scope},
-    fleet::{Nonsense, SeverityCounts},
+    fleet::{Fleet, Nonsense, SeverityCounts},
     hub::HubFinding,
     oracle::{self, FleetNode},
     stats::Stats,
@@ -81,16 +81,12 @@ impl Control {
 impl Control {
     /// Scans about `fraction` of a lane's scanned nodes again.
     pub fn rescan(&self, lane: &SimLane, fraction: f64) -> Rescan {
-        let now_ms = self.0.now_ms();
-        let done = lock(&self.lane(lane).fleet).rescan(fraction, now_ms);
-        self.0.note_change();
-        done
+        self.change_fleet(lane, |fleet, now_ms| fleet.rescan(fraction, now_ms))
     }
 
     /// A new scan finds nothing missing.
     pub fn make_compliant(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
-        let now_ms = self.0.now_ms();
-        lock(&self.lane(lane).fleet).scan_node(node, Vec::new(), now_ms)
+        self.change_fleet(lane, |fleet, now_ms| fleet.scan_node(node, Vec::new(), now_ms))
     }
 
     /// A new scan finds `missing` patches missing, of these levels; the rest are unspecified.
@@ -101,9 +97,8 @@ impl Control {
         missing: u32,
         severities: SeverityCounts,
     ) -> Result<(), NoSuchNode> {
-        let now_ms = self.0.now_ms();
         let problems = missing_patches(missing, severities);
-        lock(&self.lane(lane).fleet).scan_node(node, problems, now_ms)
+        self.change_fleet(lane, |fleet, now_ms| fleet.scan_node(node, problems, now_ms))
     }
 
     /// From a new scan on, SSM's answers about the node make no sense; `None` mends it.
@@ -113,18 +108,29 @@ impl Control {
         node: &str,
         nonsense: Option<Nonsense>,
     ) -> Result<(), NoSuchNode> {
-        let now_ms = self.0.now_ms();
-        lock(&self.lane(lane).fleet).corrupt_node(node, nonsense, now_ms)
+        self.change_fleet(lane, |fleet, now_ms| fleet.corrupt_node(node, nonsense, now_ms))
     }
 
     /// The node is off: `DescribeInstanceInformation` leaves it out, its compliance data remain.
     pub fn stop_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
-        lock(&self.lane(lane).fleet).stop_node(node)
+        self.change_fleet(lane, |fleet, _| fleet.stop_node(node))
+    }
+
+    /// The node is on again.
+    pub fn start_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        self.change_fleet(lane, |fleet, _| fleet.start_node(node))
     }
 
     /// The node is no more, nor are its compliance data.
     pub fn remove_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
-        lock(&self.lane(lane).fleet).remove_node(node)
+        self.change_fleet(lane, |fleet, _| fleet.remove_node(node))
+    }
+
+    fn change_fleet<T>(&self, lane: &SimLane, change: impl FnOnce(&mut Fleet, i64) -> T) -> T {
+        let now_ms = self.0.now_ms();
+        let changed = change(&mut lock(&self.lane(lane).fleet), now_ms);
+        self.0.note_change();
+        changed
     }
 }
 
@@ -201,12 +207,12 @@ impl Control {
         }
     }
 
-    /// Fires after each request that was handled and each change made by this handle.
+    /// Fires when a request has arrived, when it was handled, and when this handle changed something.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
     }
 
-    /// Waits until something holds; looks again whenever a request was handled.
+    /// Waits until something holds; looks again whenever [`Self::changed`] fires.
     pub async fn wait_until(&self, mut holds: impl FnMut(&Self) -> bool) {
         let mut changes = self.changed();
         loop {

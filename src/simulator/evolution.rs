@@ -102,6 +102,11 @@ impl Fleet {
         Ok(())
     }
 
+    pub(super) fn start_node(&mut self, id: &str) -> Result<(), NoSuchNode> {
+        self.node_mut(id)?.presence = Presence::Online;
+        Ok(())
+    }
+
     pub(super) fn remove_node(&mut self, id: &str) -> Result<(), NoSuchNode> {
         self.nodes.remove(id).map(drop).ok_or_else(|| self.no_such_node(id))
     }

@@ -154,6 +154,7 @@ struct Identified<'w> {
 impl Identified<'_> {
     async fn answer(&self) -> Answer {
         let _in_flight = self.count();
+        self.world.note_change();
         let faults = self.meet_faults();
         if faults.contains(&Fault::Refuse) {
             return closed_at_once();

@@ -86,7 +86,7 @@ pub(super) struct World {
     pub aws_integration_enabled: Mutex<bool>,
     /// Sessions issued before this no longer count.
     pub sessions_valid_from_ms: AtomicI64,
-    /// Moves whenever a request was handled or the control handle changed something.
+    /// Moves whenever a request arrived or was handled, or the control handle changed something.
     pub changes: watch::Sender<u64>,
     pub stop: CancellationToken,
     rng: Mutex<Rng>,
