@@ -136,7 +136,13 @@ fn example() -> Finding {
                 ip_address: Some("10.0.0.7".into()),
                 ..NodeInfo::default()
             }),
-            patches: Some(PatchList { read: ReadNumber(1), digest: 1, kept: 2, total: 2 }),
+            patches: Some(PatchList {
+                read: ReadNumber(1),
+                digest: 1,
+                kept: 2,
+                total: 2,
+                chunks: 1,
+            }),
             document: Some("AWS-RunPatchBaseline".into()),
             ..Facts::default()
         },

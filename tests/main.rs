@@ -3,4 +3,6 @@
 mod asff_rendering;
 mod configuration;
 mod dashboard;
+mod harness;
+mod pipeline_faults;
 mod simulator_contract;

@@ -13,7 +13,7 @@
 use std::{fmt, time::Duration};
 
 use aws_config::{BehaviorVersion, SdkConfig, sts::AssumeRoleProvider};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_sts::config::{IdentityCache, retry::RetryPartition};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 
@@ -88,6 +88,25 @@ impl Aws {
     pub fn from_config(base: SdkConfig) -> Self {
         let ambient = base.credentials_provider().map(CachedCredentials::new);
         Self { base, ambient }
+    }
+
+    /// With fixed credentials for a fixed endpoint, such as the simulator; the environment has
+    /// no say.
+    pub fn for_endpoint(
+        endpoint_url: &str,
+        region: &str,
+        access_key_id: &str,
+        secret_access_key: &str,
+    ) -> Result<Self, HttpSetupError> {
+        let credentials = Credentials::new(access_key_id, secret_access_key, None, None, "fixed");
+        let base = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(aws_config::Region::new(region.to_owned()))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .endpoint_url(endpoint_url)
+            .http_client(http::direct_client()?)
+            .build();
+        Ok(Self::from_config(base))
     }
 
     /// The Region of the environment, if it has one.

@@ -59,9 +59,18 @@ impl HttpClient for Pool {
 
 /// The HTTP client as the environment describes it.
 pub(super) fn client() -> Result<SharedHttpClient, HttpSetupError> {
-    let tls = tls_context()?;
     let proxied = PROXY_VARIABLES.iter().any(|name| std::env::var_os(name).is_some());
     let proxy = if proxied { ProxyConfig::from_env() } else { ProxyConfig::disabled() };
+    client_by(proxy)
+}
+
+/// An HTTP client that uses no proxy, whatever the environment says.
+pub(super) fn direct_client() -> Result<SharedHttpClient, HttpSetupError> {
+    client_by(ProxyConfig::disabled())
+}
+
+fn client_by(proxy: ProxyConfig) -> Result<SharedHttpClient, HttpSetupError> {
+    let tls = tls_context()?;
     let inner = Builder::new().build_with_connector_fn(move |settings, components| {
         let mut connector = Connector::builder().proxy_config(proxy.clone());
         connector.set_connector_settings(settings.cloned());

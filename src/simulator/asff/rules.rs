@@ -13,8 +13,10 @@ use super::{
 };
 
 const SEVERITY_LABELS: [&str; 5] = ["INFORMATIONAL", "LOW", "MEDIUM", "HIGH", "CRITICAL"];
-const TYPE_NAMESPACES: [&str; 5] = [
+const TYPE_NAMESPACES: [&str; 6] = [
     "Software and Configuration Checks",
+    // As AWS's own Patch Manager findings spell it.
+    "Software & Configuration Checks",
     "TTPs",
     "Effects",
     "Unusual Behaviors",

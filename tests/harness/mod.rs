@@ -1,0 +1,184 @@
+//! A whole daemon in this process against a simulator: start it, let it settle, compare.
+//!
+//! After every story a test calls [`Rig::assert_true`]: the accounting balances and agrees with a
+//! recount, the hub holds exactly what the fleet says, and no rule of AWS was broken.
+
+use std::{path::PathBuf, time::Duration};
+
+use patchferry::{
+    app::{App, Options},
+    aws::Aws,
+    config::{Config, LaneConfig, Role},
+    queue::Queues,
+    record::{Clock, Lane},
+    simulator::{
+        Control, FleetConfig, Quotas, SECRET_ACCESS_KEY, SimLane, Simulator, SimulatorConfig,
+        access_key_id,
+    },
+};
+
+pub const ACCOUNT: &str = "111122223333";
+pub const REGION: &str = "us-east-1";
+
+/// A test that takes longer than this hangs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A simulator, a state directory and a configuration.
+pub struct Rig {
+    pub simulator: Simulator,
+    pub control: Control,
+    pub config: Config,
+    pub clock: Clock,
+    _state: tempfile::TempDir,
+}
+
+impl Rig {
+    /// One lane in the caller's own account.
+    pub async fn one_lane(seed: u64, nodes: usize) -> Self {
+        Self::new(SimulatorConfig::new(seed).lane(ACCOUNT, REGION, FleetConfig::of(nodes))).await
+    }
+
+    /// Lanes as the simulator is configured; those in other accounts than [`ACCOUNT`] by a role.
+    pub async fn new(mut simulator: SimulatorConfig) -> Self {
+        simulator.callers.push(ACCOUNT.into());
+        let lanes = simulator.lanes.iter().map(|(lane, _)| lane_config(lane)).collect();
+        let simulator = Simulator::start(simulator).await.expect("the simulator starts");
+        let state = tempfile::tempdir().expect("a temporary directory");
+        let mut config = Config::defaults(state.path().join("state"));
+        config.lanes = Some(lanes);
+        config.ingest.poll_interval = Duration::from_secs(3600);
+        config.ingest.ssm_requests_per_second = 1_000.0;
+        config.deliver.probe_interval = Duration::from_millis(200);
+        config.store.min_free_bytes = 0;
+        config.http.listen = ([127, 0, 0, 1], 0).into();
+        let control = simulator.control();
+        Self { simulator, control, config, clock: Clock::system(), _state: state }
+    }
+
+    /// A hub without quotas, and a limiter that doesn't hold back.
+    pub fn without_quota(mut self) -> Self {
+        for lane in self.control.lanes() {
+            self.control.set_quotas(&lane, &Quotas::UNLIMITED);
+        }
+        self.config.deliver.requests_per_second = 10_000.0;
+        self
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.config.state_dir.clone()
+    }
+
+    pub fn aws(&self) -> Aws {
+        let url = self.simulator.endpoint_url();
+        Aws::for_endpoint(&url, REGION, &access_key_id(ACCOUNT), SECRET_ACCESS_KEY)
+            .expect("an HTTP client")
+    }
+
+    pub async fn start(&self) -> App {
+        self.try_start().await.expect("the daemon starts")
+    }
+
+    pub async fn try_start(&self) -> Result<App, patchferry::app::StartError> {
+        App::start(Options {
+            config: self.config.clone(),
+            aws: self.aws(),
+            clock: self.clock.clone(),
+            listen: false,
+        })
+        .await
+    }
+
+    /// Sweeps all lanes once more and waits until nothing is on its way any more.
+    pub async fn sweep_and_settle(&self, app: &App) {
+        self.sweep(app).await;
+        self.settle(app).await;
+    }
+
+    /// Waits until every lane has completed a sweep that began after this call.
+    pub async fn sweep(&self, app: &App) {
+        let before: Vec<u64> = app.lanes().iter().map(|it| it.sweeps.borrow().complete).collect();
+        app.sweep_now();
+        for (lane, before) in app.lanes().iter().zip(before) {
+            let mut sweeps = lane.sweeps.clone();
+            // A sweep that was under way when we asked may have passed what has changed since.
+            let wanted = if before == 0 { 1 } else { before + 1 };
+            within(sweeps.wait_for(|status| status.complete >= wanted), "a complete sweep")
+                .await
+                .expect("the lane's task lives");
+        }
+    }
+
+    /// Waits until every queue is empty.
+    pub async fn settle(&self, app: &App) {
+        self.wait_for(app, "everything to be settled", |queues, _| {
+            queues.accounting().queued.total() == 0
+        })
+        .await;
+    }
+
+    /// Waits until `holds`, looking again whenever the hub or the queues have moved.
+    pub async fn wait_for(
+        &self,
+        app: &App,
+        what: &str,
+        mut holds: impl FnMut(&Queues, &Control) -> bool,
+    ) {
+        let mut changed = self.control.changed();
+        let waited = async {
+            while !holds(app.queues(), &self.control) {
+                // The last commit follows the hub's last reply, which is the last event we see.
+                let _ = tokio::time::timeout(Duration::from_millis(20), changed.changed()).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waited).await.is_err() {
+            panic!(
+                "waited {PATIENCE:?} for {what}\naccounting: {:?}\nstatus:\n{}\nhub: {:?}",
+                app.queues().accounting(),
+                app.status().await.to_text(),
+                self.control.stats_total(),
+            );
+        }
+    }
+
+    /// Accounting, hub and rules: all must be right once everything has settled.
+    pub async fn assert_true(&self, app: &App) {
+        self.assert_accounted(app).await;
+        let differences = self.control.differences_total();
+        assert!(differences.is_empty(), "the hub and the fleet differ:\n{differences:#?}");
+        self.assert_rules_kept();
+    }
+
+    /// The identity holds, and the counters agree with what is stored.
+    pub async fn assert_accounted(&self, app: &App) {
+        let accounting = app.queues().accounting();
+        assert_eq!(accounting.imbalance(), 0, "{accounting:?}");
+        let recount = app.queues().recount().await.expect("a readable store");
+        assert_eq!(recount.queued, accounting.queued);
+        assert_eq!(recount.dead, accounting.dead);
+    }
+
+    /// Nothing that no correct client does.
+    pub fn assert_rules_kept(&self) {
+        let violations = self.control.stats_total().violations();
+        assert!(violations.is_empty(), "AWS's rules were broken: {violations:#?}");
+    }
+}
+
+/// The simulator's lane in the product's terms.
+pub fn lane(lane: &SimLane) -> Lane {
+    lane.to_string().parse().expect("the simulator's lanes are valid")
+}
+
+fn lane_config(sim: &SimLane) -> LaneConfig {
+    let arn = format!("arn:{}:iam::{}:role/patchferry", sim.partition(), sim.account());
+    let role = (sim.account() != ACCOUNT).then_some(Role { arn, external_id: None });
+    LaneConfig { lane: lane(sim), role }
+}
+
+/// `future`, or a panic that says what was waited for.
+pub async fn within<T>(future: impl Future<Output = T>, what: &str) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {PATIENCE:?} for {what}"),
+    }
+}
