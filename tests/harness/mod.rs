@@ -41,6 +41,7 @@ impl Rig {
     /// Lanes as the simulator is configured; those in other accounts than [`ACCOUNT`] by a role.
     pub async fn new(mut simulator: SimulatorConfig) -> Self {
         simulator.callers.push(ACCOUNT.into());
+        simulator.quotas.ssm = None;
         let lanes = simulator.lanes.iter().map(|(lane, _)| lane_config(lane)).collect();
         let simulator = Simulator::start(simulator).await.expect("the simulator starts");
         let state = tempfile::tempdir().expect("a temporary directory");
