@@ -202,7 +202,10 @@ impl Task {
     /// Brings delayed findings back whose time has come.
     async fn promote_due(&mut self) -> Result<(), QueueError> {
         let now = self.queues.clock().now();
-        if self.state.delayed_findings() > 0 && self.next_due.is_none_or(|due| due <= now) {
+        // Further off than any delay means that the clock was moved.
+        let horizon = now.plus(FINDING_DELAY_MAX);
+        let is_due = |due: UnixMillis| due <= now || due > horizon;
+        if self.state.delayed_findings() > 0 && self.next_due.is_none_or(is_due) {
             self.next_due = self.queues.promote_due(&self.lane, FINDING_DELAY_MAX).await?;
         }
         Ok(())
