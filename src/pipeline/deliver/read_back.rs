@@ -77,7 +77,8 @@ pub async fn open_lane(
         queues.finish_read_back(lane, Some(HashSet::new())).await?;
         return Ok(());
     }
-    let read = tokio::time::timeout(READ_BACK_MAX, read_back(&clients, queues, product, reads, lane));
+    let read =
+        tokio::time::timeout(READ_BACK_MAX, read_back(&clients, queues, product, reads, lane));
     match read.await.map_err(|_| OpenError::TooSlow)? {
         Ok(found) => {
             if !found.is_empty() {
