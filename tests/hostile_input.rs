@@ -46,7 +46,7 @@ async fn rig(seed: u64, nodes: usize) -> (Rig, SimLane) {
     };
     let rig = Rig::new(SimulatorConfig::new(seed).lane(ACCOUNT, REGION, fleet)).await;
     let lane = rig.only_lane();
-    (rig, lane)
+    (rig.without_quota(), lane)
 }
 
 async fn dead_letters(app: &App) -> Vec<DeadLetter> {
