@@ -127,6 +127,15 @@ impl Rig {
         app
     }
 
+    /// Lays `fault` on imports in place of what [`Rig::start_with_backlog`] laid there, with no
+    /// moment between in which a batch could pass.
+    pub fn exchange_fault(&self, fault: Fault) {
+        for lane in self.control.lanes() {
+            self.control.set_fault(imports().lane(&lane), Some(fault.clone()));
+        }
+        self.control.set_fault(imports(), None);
+    }
+
     /// Ends the daemon and starts it again on the same state.
     pub async fn restart(&self, app: App) -> App {
         app.shutdown().await.expect("a store that closes");

@@ -8,14 +8,13 @@ use patchferry::{
 };
 
 use super::rig_of_findings;
-use crate::harness::{Rig, hub_requests, imports};
+use crate::harness::{Rig, hub_requests};
 
 async fn start(seed: u64, findings: usize, fault: Fault) -> (Rig, SimLane, App) {
     let rig = rig_of_findings(seed, findings).await;
     let lane = rig.only_lane();
     let app = rig.start_with_backlog().await;
-    rig.control.clear_faults();
-    rig.control.set_fault(imports(), Some(fault));
+    rig.exchange_fault(fault);
     (rig, lane, app)
 }
 

@@ -1,17 +1,15 @@
 //! Batches of which a part fails: what was acknowledged is done, what failed is tried again.
 
-use patchferry::simulator::Fault;
+use patchferry::{metrics::LaneState, simulator::Fault};
 
 use super::rig_of_findings;
-use crate::harness::{hub_requests, imports, metric};
+use crate::harness::{hub_requests, metric};
 
 async fn thirty_percent_fail_with(code: &str) {
     let rig = rig_of_findings(31, 200).await;
     let lane = rig.only_lane();
     let app = rig.start_with_backlog().await;
-    rig.control.clear_faults();
-    let held_before = hub_requests(&app, "held");
-    rig.control.set_fault(imports(), Some(Fault::Partial { ratio: 0.3, code: code.into() }));
+    rig.exchange_fault(Fault::Partial { ratio: 0.3, code: code.into() });
     rig.wait_for(&app, "the second attempts", |queues, control| {
         let stats = control.stats(&lane);
         queues.accounting().queued.outbox == 0
@@ -37,7 +35,7 @@ async fn thirty_percent_fail_with(code: &str) {
         assert!(again <= stats.failed_findings);
     } else {
         assert_eq!(again, stats.failed_findings, "each failure is an attempt of its finding");
-        assert_eq!(hub_requests(&app, "held"), held_before);
+        rig.wait_for_state(&app, &lane, LaneState::Flowing).await;
     }
     app.shutdown().await.unwrap();
 }

@@ -66,8 +66,7 @@ async fn a_restart_while_a_batch_is_under_way_sends_it_again_unchanged() {
     let lane = rig.only_lane();
     rig.control.set_quotas(&lane, &Quotas { ssm: None, ..Quotas::default() });
     let app = rig.start_with_backlog().await;
-    rig.control.clear_faults();
-    rig.control.set_fault(imports(), Some(Fault::LostReply { ratio: 1.0 }));
+    rig.exchange_fault(Fault::LostReply { ratio: 1.0 });
     rig.wait_for(&app, "a batch to be taken", |_, control| control.stats(&lane).accepted > 0).await;
     app.shutdown().await.unwrap();
     rig.control.clear_faults();
