@@ -6,5 +6,7 @@ mod asff_rendering;
 mod configuration;
 mod dashboard;
 mod harness;
+mod hostile_input;
+mod life_of_a_finding;
 mod pipeline_faults;
 mod simulator_contract;
