@@ -5,6 +5,7 @@ pub mod admin;
 pub mod app;
 pub mod aws;
 pub mod config;
+pub mod demo;
 pub mod metrics;
 #[path = "../migrations/mod.rs"]
 pub mod migrations;

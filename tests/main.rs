@@ -3,6 +3,7 @@
 mod asff_rendering;
 mod configuration;
 mod dashboard;
+mod demo;
 mod harness;
 mod pipeline_faults;
 mod simulator_contract;
