@@ -101,7 +101,7 @@ async fn spawn_one(
     ServedLane { lane, trigger, sweeps, view }
 }
 
-/// Tells CloudTrail's reader which machine it was.
+/// Tells the reader of a `CloudTrail` log which machine it was.
 fn session_name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);

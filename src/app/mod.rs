@@ -2,9 +2,11 @@
 //!
 //! - [`settings`]: what of the configuration each stage is told.
 //! - [`lanes`]: which lanes are served, and their tasks.
+//! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
 //! - [`offline`]: the same store, looked at while no daemon runs.
 
+mod housekeeping;
 mod lanes;
 mod observe;
 pub mod offline;
@@ -33,7 +35,7 @@ use crate::{
     metrics::{BuildInfo, Metrics},
     migrations,
     pipeline::{transform::Transform, validate::Validate},
-    queue::{QueueError, Queues},
+    queue::{QueueError, Queues, Retention},
     record::{Clock, Lane, UnixMillis},
     store::{self, OpenError, OpenOptions, SpaceLimits, Store, StoreError},
 };
@@ -126,6 +128,8 @@ impl App {
         let lane_configs = lanes::resolve(&config, &aws).await?;
         let mut tasks = JoinSet::new();
         spawn_middle(&mut tasks, &queues, &metrics, &config, &shutdown);
+        let retention = Retention { receipts_kept: config.store.receipts_kept };
+        tasks.spawn(housekeeping::run(queues.clone(), retention, shutdown.clone()));
         let lanes = lanes::spawn(
             &mut tasks,
             lane_configs,

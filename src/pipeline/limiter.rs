@@ -141,7 +141,7 @@ mod tests {
             }
             for (first, from) in taken.iter().enumerate() {
                 for (index, to) in taken.iter().enumerate().skip(first) {
-                    let count = (index - first + 1) as f64;
+                    let count = f64::from(u32::try_from(index - first + 1).unwrap());
                     let window = to.duration_since(*from).as_secs_f64();
                     prop_assert!(count <= 30.0 + 10.0 * window + 1e-6);
                 }

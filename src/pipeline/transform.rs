@@ -182,10 +182,11 @@ fn resolve_as_reported(
     open: Option<&Desired>,
     state: RecordState,
     severity: Severity,
-    draft: Draft<'_>,
+    mut draft: Draft<'_>,
 ) -> Decision {
     let Some(desired) = open else { return Decision::Nothing };
-    Draft { id: desired.finding.id.clone(), ..draft }.send(Change::Resolved, state, severity)
+    draft.id = desired.finding.id.clone();
+    draft.send(Change::Resolved, state, severity)
 }
 
 fn closed(finding: &Finding, state: RecordState, now: UnixMillis) -> Finding {

@@ -5,34 +5,45 @@
 //! ([`accounting`]); a claim changes nothing, so what was claimed by a process that died is
 //! claimed again. One claimer per queue, per lane for the outbox.
 //!
+//! In the order of the data: [`accept`] -> [`middle`] (observed, assessed) -> [`outbox`] and
+//! [`delivery`]. [`transition`] is one atomic step; [`ledger`] the rows per node; [`adopt`] the
+//! read-back; [`pages`], [`details`], [`dead`] what is stored how;
+//! [`retention`] forgets; [`inspect`] looks only.
+//!
 //! Deliberately doesn't know: what an item means (the judgement is the caller's closure), AWS,
 //! metrics.
 
+mod accept;
 pub mod accounting;
 mod adopt;
 mod dead;
+mod delivery;
 pub mod details;
 mod inspect;
 mod lanes;
 pub mod ledger;
+mod middle;
 mod outbox;
 mod pages;
-mod settle;
+mod retention;
 mod transition;
 
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+pub use accept::AcceptedNode;
 pub use accounting::{Accounting, Queued, Recount};
 pub use adopt::HubState;
 pub use dead::Death;
+pub use delivery::{OutboxClaim, Settlement};
 pub use inspect::{DeadFilter, QueueAges};
 pub use lanes::LaneState;
 pub use ledger::{Acked, Desired, LaneRow, ReadBack, Seen};
+pub use middle::Validated;
 pub use outbox::{ClaimedFinding, Place, Undecodable, Waiting};
 pub use pages::{Accepted, ClaimedPage, Damaged, PAGE_ITEMS_MAX};
-pub use settle::{AcceptedNode, OutboxClaim, Settlement, Validated};
+pub use retention::Retention;
 pub use transition::{Decided, Transition};
 
 use self::lanes::{Effects, Lanes};

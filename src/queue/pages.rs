@@ -79,13 +79,12 @@ pub(super) fn parked_key(lane: &Lane, sequence: u64) -> Key {
 
 /// Reads a page of a queue; `None` if the key itself makes no sense.
 pub(super) fn claimed<T: DeserializeOwned>(key: Key, value: Vec<u8>) -> Option<ClaimedPage<T>> {
-    let lane = match Table::of(key.as_bytes())? {
-        Table::Parked => lane_of(key.as_bytes())?,
-        _ => {
-            let mut fields = KeyFields::of(key.as_bytes());
-            fields.u64()?;
-            fields.text()?.parse().ok()?
-        }
+    let lane = if Table::of(key.as_bytes())? == Table::Parked {
+        lane_of(key.as_bytes())?
+    } else {
+        let mut fields = KeyFields::of(key.as_bytes());
+        fields.u64()?;
+        fields.text()?.parse().ok()?
     };
     let count = codec::tag(&value).unwrap_or(0);
     let items = match codec::decode::<Vec<T>>(&value) {
@@ -107,7 +106,7 @@ mod tests {
         for (value, count) in pages {
             assert!(value.len() < crate::store::VALUE_BYTES_MAX);
             let (tag, mut page) = codec::decode::<Vec<String>>(&value).unwrap();
-            assert_eq!((tag, page.len()), (count.unsigned_abs(), count.unsigned_abs() as usize));
+            assert_eq!((tag, page.len()), (count.unsigned_abs(), usize::try_from(count).unwrap()));
             assert!(page.len() <= PAGE_ITEMS_MAX);
             read.append(&mut page);
         }

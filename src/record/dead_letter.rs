@@ -40,7 +40,7 @@ pub enum Reason {
     NegativeCount,
     /// A time is before 2000 or not representable.
     InvalidTime,
-    /// The service's verdict is neither COMPLIANT nor NON_COMPLIANT.
+    /// The service's verdict is neither `COMPLIANT` nor `NON_COMPLIANT`.
     UnknownStatus,
     /// The operation is neither Scan nor Install.
     UnknownOperation,

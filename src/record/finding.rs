@@ -72,7 +72,7 @@ pub enum RecordState {
     Open,
     /// ARCHIVED, PASSED.
     Resolved,
-    /// ARCHIVED, NOT_AVAILABLE, reason NODE_GONE.
+    /// `ARCHIVED`, `NOT_AVAILABLE`, reason `NODE_GONE`.
     Gone(GoneReason),
 }
 

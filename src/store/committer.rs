@@ -29,27 +29,18 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Current, OpenError, StoreError, VALUE_BYTES_MAX, codec,
+    Current, OpenError, StoreError, codec,
+    directory::StateDirectory,
     engine::{Engine, Reader, Writes},
     keys::{Key, Table},
     space::{self, Gate, SpaceLimits, SpaceStatus},
+    tx::{COUNTERS_MAX, CounterId, Counters, LIVE_BYTES, Tx},
 };
-use crate::store::directory::StateDirectory;
 
 /// Items that one batch settles at most: sled takes 10-20 us for each of its writes.
 const GROUP_ITEMS_MAX: usize = 1_000;
 /// Pieces of work that may wait for the committer; submitting another waits.
 const WORK_QUEUED_MAX: usize = 256;
-/// Counters that a store has room for.
-pub const COUNTERS_MAX: usize = 32;
-/// Counters below this are the caller's; the rest are the store's own.
-const SEQUENCE: usize = COUNTERS_MAX - 1;
-const LIVE_BYTES: usize = COUNTERS_MAX - 2;
-
-/// One of the caller's counters, 0 to 29.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CounterId(pub u8);
-
 /// Whether the commit brings in something new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -84,82 +75,6 @@ impl Commit {
     pub fn ingest(items: usize) -> Self {
         Self { durable: true, admission: Admission::Ingest, items }
     }
-}
-
-type Counters = [i64; COUNTERS_MAX];
-
-/// A piece of work's view of the store: everything committed, everything decided earlier in the
-/// group, and its own writes.
-pub struct Tx<'a> {
-    engine: &'a Engine,
-    group: &'a Writes,
-    own: Writes,
-    counters: Counters,
-}
-
-impl Tx<'_> {
-    pub fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.pending(key) {
-            Some(pending) => Ok(pending.clone()),
-            None => self.engine.get(key.as_bytes()),
-        }
-    }
-
-    /// Inserts or replaces.
-    pub fn put(&mut self, key: &Key, value: Vec<u8>) -> Result<(), StoreError> {
-        let old = self.value_bytes(key)?;
-        self.write(key, value, old)
-    }
-
-    /// Inserts at a key that holds nothing, such as one made from [`Tx::next_sequence`].
-    pub fn insert_new(&mut self, key: &Key, value: Vec<u8>) -> Result<(), StoreError> {
-        self.write(key, value, None)
-    }
-
-    /// Removes; whether there was something.
-    pub fn remove(&mut self, key: &Key) -> Result<bool, StoreError> {
-        let Some(old) = self.value_bytes(key)? else { return Ok(false) };
-        self.counters[LIVE_BYTES] -= entry_bytes(key, old);
-        self.own.insert(key.as_bytes().to_vec(), None);
-        Ok(true)
-    }
-
-    pub fn add(&mut self, counter: CounterId, delta: i64) {
-        self.counters[usize::from(counter.0)] += delta;
-    }
-
-    /// A number that this store has never given before and never will again; from 1.
-    pub fn next_sequence(&mut self) -> u64 {
-        self.counters[SEQUENCE] += 1;
-        u64::try_from(self.counters[SEQUENCE]).expect("a sequence that began at 0 only grows")
-    }
-
-    fn write(&mut self, key: &Key, value: Vec<u8>, old: Option<usize>) -> Result<(), StoreError> {
-        if value.len() > VALUE_BYTES_MAX {
-            return Err(StoreError::ValueTooLarge { bytes: value.len() });
-        }
-        self.counters[LIVE_BYTES] += entry_bytes(key, value.len());
-        if let Some(old) = old {
-            self.counters[LIVE_BYTES] -= entry_bytes(key, old);
-        }
-        self.own.insert(key.as_bytes().to_vec(), Some(value));
-        Ok(())
-    }
-
-    fn value_bytes(&self, key: &Key) -> Result<Option<usize>, StoreError> {
-        match self.pending(key) {
-            Some(pending) => Ok(pending.as_ref().map(Vec::len)),
-            None => self.engine.value_bytes(key.as_bytes()),
-        }
-    }
-
-    fn pending(&self, key: &Key) -> Option<&Option<Vec<u8>>> {
-        self.own.get(key.as_bytes()).or_else(|| self.group.get(key.as_bytes()))
-    }
-}
-
-fn entry_bytes(key: &Key, value_bytes: usize) -> i64 {
-    i64::try_from(key.as_bytes().len() + value_bytes).unwrap_or(i64::MAX)
 }
 
 /// A piece of work as the committer sees it.

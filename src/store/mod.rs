@@ -26,15 +26,17 @@ mod engine;
 pub mod keys;
 mod open;
 mod space;
+mod tx;
 mod version;
 
 use std::{io, path::PathBuf, sync::Arc};
 
-pub use committer::{Admission, COUNTERS_MAX, Commit, CounterId, Store, Tx};
+pub use committer::{Admission, Commit, Store};
 pub use directory::owner_uid;
 pub use engine::{Entry, Reader};
 pub use open::{OpenError, OpenOptions, Opened, open};
 pub use space::{Pause, SpaceLimits, SpaceStatus};
+pub use tx::{COUNTERS_MAX, CounterId, Tx};
 pub use version::{Current, FORMAT_VERSION, FormatVersion};
 
 /// The longest value: a quarter of a segment would go to `blobs/`, which sled never syncs; 32 KiB

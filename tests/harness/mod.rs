@@ -131,14 +131,14 @@ impl Rig {
                 let _ = tokio::time::timeout(Duration::from_millis(20), changed.changed()).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, waited).await.is_err() {
-            panic!(
-                "waited {PATIENCE:?} for {what}\naccounting: {:?}\nstatus:\n{}\nhub: {:?}",
-                app.queues().accounting(),
-                app.status().await.to_text(),
-                self.control.stats_total(),
-            );
-        }
+        let in_time = tokio::time::timeout(PATIENCE, waited).await.is_ok();
+        assert!(
+            in_time,
+            "waited {PATIENCE:?} for {what}\naccounting: {:?}\nstatus:\n{}\nhub: {:?}",
+            app.queues().accounting(),
+            app.status().await.to_text(),
+            self.control.stats_total(),
+        );
     }
 
     /// Accounting, hub and rules: all must be right once everything has settled.
@@ -178,8 +178,6 @@ fn lane_config(sim: &SimLane) -> LaneConfig {
 
 /// `future`, or a panic that says what was waited for.
 pub async fn within<T>(future: impl Future<Output = T>, what: &str) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited {PATIENCE:?} for {what}"),
-    }
+    let in_time = tokio::time::timeout(PATIENCE, future).await;
+    in_time.unwrap_or_else(|_elapsed| panic!("waited {PATIENCE:?} for {what}"))
 }

@@ -1,49 +1,36 @@
 //! The task of one lane: waits for work, tokens, replies and its turn, and for nothing else.
-//!
-//! In memory alone, bounded by `in_flight_max` requests of 100: what is in flight, what follows
-//! from a reply (halves, singles), and what the hub has called invalid and awaits its fate. All
-//! of it is still in the outbox and is claimed again after a restart.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Settings,
-    batch::{Prepared, select},
+    batch::Prepared,
+    flight::{Flight, Held, held},
     gate::{Gate, Permit, Stop},
     outcome::{self, Fate, LaneEffect, Plan},
     read_back::{OpenError, Product, open_lane},
+    verdict::{self, Verdict, held_by},
 };
 use crate::{
     aws::{
-        AwsError, Fault, HoldReason, ImportReply,
-        security_hub::{HubQuery, IMPORT_FINDINGS_MAX},
+        AwsError, Fault, HoldReason, ImportReply, Unavailability,
+        security_hub::{HubQuery, HubRecord, IMPORT_FINDINGS_MAX},
     },
-    metrics::{self, Correction, LaneMetrics, Metrics},
-    pipeline::{
-        backoff::{FINDING_DELAY_MAX, finding_delay},
-        limiter::Limiter,
-        session::LaneSession,
-    },
-    queue::{LaneState, QueueError, Queues, Settlement, Waiting},
-    record::{Lane, Receipt, Text, UnixMillis},
-    store::keys::Key,
+    metrics::{self, Correction, LaneMetrics, LaneState as Shown, Metrics},
+    pipeline::{backoff::FINDING_DELAY_MAX, limiter::Limiter, session::LaneSession},
+    queue::{LaneState, QueueError, Queues},
+    record::{Lane, Text, UnixMillis},
 };
 
 /// Rejections in a row, none acknowledged, after which nothing is buried and the lane is held.
 const REJECTIONS_IN_A_ROW_MAX: usize = 20;
-/// Findings that may wait for a request of their own before normal batches wait for them.
-const FOLLOW_UPS_PREFERRED: usize = 200;
 /// A finding that failed this often is stubborn: still tried, but counted.
 const STUBBORN_ATTEMPTS: u32 = 20;
 /// The lane looks at its outbox this often even without a signal.
@@ -54,7 +41,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// What a lane is doing, for whoever looks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LaneView {
-    pub state: metrics::LaneState,
+    pub state: Shown,
     pub since: UnixMillis,
     /// What the hub said last, if that is why.
     pub note: Option<String>,
@@ -79,9 +66,24 @@ impl LaneDelivery {
 /// What a background job of the lane came to.
 enum Done {
     Opened(Result<(), OpenError>),
-    Replied { batch: Vec<Prepared>, reply: ImportReply, sent_at: Instant, began_at: UnixMillis },
-    Confirmed { prepared: Box<Prepared>, held: Result<bool, AwsError>, began_at: UnixMillis },
-    Settled { keys: Vec<(Key, String)>, result: Result<(), QueueError> },
+    Replied { batch: Vec<Prepared>, reply: ImportReply, sent: Sent },
+    Confirmed { prepared: Box<Prepared>, held: Result<bool, AwsError>, sent_at: UnixMillis },
+    Settled { held: Vec<Held>, result: Result<(), QueueError> },
+}
+
+/// When a request went out, by both clocks: for durations, and for receipts.
+#[derive(Clone, Copy)]
+struct Sent {
+    instant: Instant,
+    at: UnixMillis,
+}
+
+/// Whether the credentials are known to be the lane's and its ledger is complete.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    Wanted,
+    UnderWay,
+    Done,
 }
 
 struct Task {
@@ -95,20 +97,11 @@ struct Task {
     gate: Gate,
     limiter: Limiter,
     jobs: JoinSet<Done>,
-    /// The credentials are the lane's and its ledger is complete.
-    opened: bool,
-    opening: bool,
+    opening: Opening,
     requests: usize,
-    keys_in_flight: HashSet<Key>,
-    ids_in_flight: HashSet<String>,
-    cursor: Option<Key>,
-    /// Nothing to claim when last looked.
+    flight: Flight,
+    /// There was nothing to claim when last looked.
     idle: bool,
-    rescan: bool,
-    follow_ups: VecDeque<Vec<Prepared>>,
-    followed_up_last: bool,
-    condemned: Vec<(Prepared, Text<1024>)>,
-    rejections_in_a_row: usize,
     probes: u64,
     next_due: Option<UnixMillis>,
     stubborn: HashSet<String>,
@@ -119,28 +112,17 @@ impl Task {
     fn new(delivery: LaneDelivery) -> Self {
         let LaneDelivery { session, queues, metrics, settings, view } = delivery;
         let lane = session.lane().clone();
+        let (rate, burst) = (settings.requests_per_second, settings.burst_requests);
         Self {
             state: queues.lane(&lane),
             lane_metrics: metrics.lane(&lane),
             gate: Gate::new(settings.probe_interval),
-            limiter: Limiter::new(
-                settings.requests_per_second,
-                settings.burst_requests,
-                Instant::now(),
-            ),
+            limiter: Limiter::new(rate, burst, Instant::now()),
             jobs: JoinSet::new(),
-            opened: false,
-            opening: false,
+            opening: Opening::Wanted,
             requests: 0,
-            keys_in_flight: HashSet::new(),
-            ids_in_flight: HashSet::new(),
-            cursor: None,
+            flight: Flight::default(),
             idle: false,
-            rescan: false,
-            follow_ups: VecDeque::new(),
-            followed_up_last: false,
-            condemned: Vec::new(),
-            rejections_in_a_row: 0,
             probes: 0,
             next_due: None,
             stubborn: HashSet::new(),
@@ -154,24 +136,23 @@ impl Task {
     }
 
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), QueueError> {
-        let mut look_again = Instant::now();
+        let mut look_again = Instant::now() + LOOK_AGAIN;
         loop {
             self.show_state();
             self.promote_due().await?;
-            let wake_at = self.act().await?.min(look_again + LOOK_AGAIN);
+            let wake_at = self.act().await?.min(look_again);
             let state = Arc::clone(&self.state);
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(done) = self.jobs.join_next() => self.finish(done).await?,
                 () = state.deliver.notified() => self.idle = false,
-                () = sleep_until(wake_at) => {
-                    if wake_at >= look_again + LOOK_AGAIN {
-                        look_again = Instant::now();
-                        self.idle = false;
-                        self.cursor = None;
-                    }
-                }
+                () = sleep_until(wake_at) => {}
+            }
+            if Instant::now() >= look_again {
+                look_again = Instant::now() + LOOK_AGAIN;
+                self.idle = false;
+                self.flight.rewind();
             }
         }
         self.drain().await
@@ -182,28 +163,32 @@ impl Task {
         loop {
             let now = Instant::now();
             let due = self.due_at(now);
-            match self.gate.permit(now, self.requests + usize::from(self.opening)) {
+            let under_way = self.requests + usize::from(self.opening == Opening::UnderWay);
+            let probe = match self.gate.permit(now, under_way) {
                 Permit::Wait => return Ok(due),
                 Permit::NotBefore(at) => return Ok(at),
-                Permit::Flow | Permit::Probe if self.opening => return Ok(due),
-                permit if !self.opened => {
-                    self.start_opening(permit == Permit::Probe);
+                Permit::Flow => false,
+                Permit::Probe => true,
+            };
+            match self.opening {
+                Opening::UnderWay => return Ok(due),
+                Opening::Wanted => {
+                    self.start_opening(probe);
                     return Ok(due);
                 }
-                permit => {
-                    if self.idle || self.requests >= self.settings.in_flight_max {
-                        return Ok(due);
-                    }
-                    let ready = self.limiter.ready_at(now);
-                    if ready > now {
-                        return Ok(due.min(ready));
-                    }
-                    if !self.start_request(permit == Permit::Probe).await? {
-                        self.idle = true;
-                        self.bury_last_condemned();
-                        return Ok(due);
-                    }
-                }
+                Opening::Done => {}
+            }
+            if self.idle || self.requests >= self.settings.in_flight_max {
+                return Ok(due);
+            }
+            let ready = self.limiter.ready_at(now);
+            if ready > now {
+                return Ok(due.min(ready));
+            }
+            if !self.start_request(probe).await? {
+                self.idle = true;
+                self.bury_last_condemned();
+                return Ok(due);
             }
         }
     }
@@ -211,7 +196,10 @@ impl Task {
     /// Brings delayed findings back whose time has come.
     async fn promote_due(&mut self) -> Result<(), QueueError> {
         let now = self.queues.clock().now();
-        if self.state.delayed_findings() > 0 && self.next_due.is_none_or(|due| due <= now) {
+        // Further off than any delay means that the clock was moved.
+        let horizon = now.plus(FINDING_DELAY_MAX);
+        let is_due = |due: UnixMillis| due <= now || due > horizon;
+        if self.state.delayed_findings() > 0 && self.next_due.is_none_or(is_due) {
             self.next_due = self.queues.promote_due(&self.lane, FINDING_DELAY_MAX).await?;
         }
         Ok(())
@@ -220,13 +208,20 @@ impl Task {
     /// When the next delayed finding is due.
     fn due_at(&self, now: Instant) -> Instant {
         match self.next_due {
-            Some(due) => now + due.since(self.queues.clock().now()),
-            None => now + LOOK_AGAIN,
+            Some(due) if self.state.delayed_findings() > 0 => {
+                now + due.since(self.queues.clock().now())
+            }
+            _ => now + LOOK_AGAIN,
         }
     }
 
+    /// Whether the lane stopped for credentials, which should be loaded anew before a probe.
+    fn wants_new_credentials(&self) -> bool {
+        matches!(self.gate.stop(), Some(Stop::Held(reason, _)) if is_about_credentials(*reason))
+    }
+
     fn start_opening(&mut self, probe: bool) {
-        self.opening = true;
+        self.opening = Opening::UnderWay;
         if probe {
             self.gate.probe_sent();
         }
@@ -235,10 +230,7 @@ impl Task {
             arn: self.settings.product_arn.clone(),
             one_per_node: self.settings.reads_back,
         };
-        let renew = matches!(
-            self.gate.stop(),
-            Some(Stop::Held(reason, _)) if is_about_credentials(*reason)
-        );
+        let renew = self.wants_new_credentials();
         self.jobs.spawn(async move {
             if renew {
                 session.renew().await;
@@ -249,7 +241,9 @@ impl Task {
 
     /// Takes a batch and sends it; `false` if there is nothing to send.
     async fn start_request(&mut self, probe: bool) -> Result<bool, QueueError> {
-        let Some(batch) = self.next_batch(probe).await? else { return Ok(false) };
+        let findings_max = self.findings_max(probe);
+        let next = self.flight.next_batch(&self.lane, &self.queues, &self.state, findings_max);
+        let Some(batch) = next.await? else { return Ok(false) };
         let taken = self.limiter.try_take(Instant::now());
         debug_assert!(taken, "a token was there when the batch was asked for");
         if probe {
@@ -257,20 +251,25 @@ impl Task {
             self.probes += 1;
         }
         self.requests += 1;
-        self.metrics.batch_findings.record(count_f64(batch.len()));
+        #[allow(clippy::cast_precision_loss)] // at most 100
+        self.metrics.batch_findings.record(batch.len() as f64);
         let truncated: u32 = batch.iter().map(Prepared::truncated).sum();
         self.metrics.corrections[Correction::Truncated].increment(u64::from(truncated));
         self.send(batch);
         Ok(true)
     }
 
+    /// A lane held because everything is rejected probes with whole batches and single findings
+    /// in turn, walking through its outbox, lest the same poison stop each probe.
+    fn findings_max(&self, probe: bool) -> usize {
+        let single = probe && self.gate.is_held(HoldReason::Rejecting) && self.probes % 2 == 1;
+        if single { 1 } else { IMPORT_FINDINGS_MAX }
+    }
+
     fn send(&mut self, mut batch: Vec<Prepared>) {
         let (session, lane) = (Arc::clone(&self.session), self.lane.clone());
-        let (sent_at, began_at) = (Instant::now(), self.queues.clock().now());
-        let renew = matches!(
-            self.gate.stop(),
-            Some(Stop::Held(reason, _)) if is_about_credentials(*reason)
-        );
+        let sent = Sent { instant: Instant::now(), at: self.queues.clock().now() };
+        let renew = self.wants_new_credentials();
         self.jobs.spawn(async move {
             if renew {
                 session.renew().await;
@@ -282,128 +281,57 @@ impl Task {
                 }
                 Err(error) => reply_of(error.fault),
             };
-            Done::Replied { batch, reply, sent_at, began_at }
+            Done::Replied { batch, reply, sent }
         });
     }
 
-    /// Follow-ups and fresh findings take turns, until too many follow-ups wait.
-    async fn next_batch(&mut self, probe: bool) -> Result<Option<Vec<Prepared>>, QueueError> {
-        let waiting: usize = self.follow_ups.iter().map(Vec::len).sum();
-        let follow_up_first = !self.followed_up_last || waiting > FOLLOW_UPS_PREFERRED;
-        if follow_up_first && let Some(batch) = self.follow_ups.pop_front() {
-            self.followed_up_last = true;
-            return Ok(Some(batch));
-        }
-        if let Some(batch) = self.claim(probe).await? {
-            self.followed_up_last = false;
-            return Ok(Some(batch));
-        }
-        Ok(self.follow_ups.pop_front())
-    }
-
-    /// Claims the next findings of the outbox.
-    async fn claim(&mut self, probe: bool) -> Result<Option<Vec<Prepared>>, QueueError> {
-        if let Some(written) = self.state.take_rewind()
-            && self.cursor.as_ref().is_some_and(|cursor| written < *cursor)
-        {
-            self.cursor = None;
-        }
-        let findings_max = self.findings_max(probe);
-        loop {
-            let from = self.cursor.clone();
-            let claim = self
-                .queues
-                .claim_outbox(&self.lane, from, IMPORT_FINDINGS_MAX, self.keys_in_flight.clone())
-                .await?;
-            if !claim.undecodable.is_empty() {
-                let mut claim = claim;
-                let undecodable = std::mem::take(&mut claim.undecodable);
-                self.queues.bury_undecodable(&self.lane, undecodable).await?;
-                continue;
-            }
-            let selection = select(&self.lane, claim, &self.ids_in_flight, findings_max);
-            self.rescan |= selection.passed_over;
-            let from_start = self.cursor.is_none();
-            self.cursor = selection.next.or(self.cursor.take());
-            if !selection.batch.is_empty() {
-                for prepared in &selection.batch {
-                    self.keys_in_flight.insert(prepared.claimed.key.clone());
-                    self.ids_in_flight.insert(prepared.id.clone());
-                }
-                return Ok(Some(selection.batch));
-            }
-            if from_start {
-                return Ok(None);
-            }
-            self.cursor = None;
-        }
-    }
-
-    /// A lane held because everything is rejected probes with whole batches and single findings
-    /// in turn, walking through its outbox, lest the same poison stop each probe.
-    fn findings_max(&self, probe: bool) -> usize {
-        if probe && self.gate.is_held(HoldReason::Rejecting) && self.probes % 2 == 1 {
-            return 1;
-        }
-        IMPORT_FINDINGS_MAX
-    }
-
-    async fn finish(
-        &mut self,
-        done: Result<Done, tokio::task::JoinError>,
-    ) -> Result<(), QueueError> {
-        let done = match done {
-            Ok(done) => done,
-            Err(error) => {
-                tracing::error!(lane = %self.lane, %error, "a delivery job died: what it had in flight is claimed again");
-                self.forget_flight();
-                return Ok(());
-            }
-        };
+    async fn finish(&mut self, done: Result<Done, JoinError>) -> Result<(), QueueError> {
         match done {
-            Done::Opened(result) => self.opened(result),
-            Done::Replied { batch, reply, sent_at, began_at } => {
+            Ok(Done::Opened(result)) => self.opened(result),
+            Ok(Done::Replied { batch, reply, sent }) => {
                 self.requests -= 1;
-                let elapsed = sent_at.elapsed();
-                self.metrics.hub_request_seconds.record(elapsed.as_secs_f64());
-                self.replied(batch, reply, sent_at, began_at).await
+                self.metrics.hub_request_seconds.record(sent.instant.elapsed().as_secs_f64());
+                self.replied(batch, reply, sent).await
             }
-            Done::Confirmed { prepared, held, began_at } => {
-                self.confirmed(*prepared, held, began_at);
+            Ok(Done::Confirmed { prepared, held, sent_at }) => {
+                self.confirmed(*prepared, held, sent_at);
                 Ok(())
             }
-            Done::Settled { keys, result } => {
+            Ok(Done::Settled { held, result }) => {
                 self.next_due = None;
-                self.release(&keys);
+                self.idle = false;
+                self.flight.release(&held);
                 result
+            }
+            Err(error) => {
+                tracing::error!(lane = %self.lane, %error, "a delivery job died, a defect: what it had in flight is claimed again");
+                self.forget_flight();
+                Ok(())
             }
         }
     }
 
     fn opened(&mut self, result: Result<(), OpenError>) -> Result<(), QueueError> {
-        self.opening = false;
+        self.opening = Opening::Wanted;
         let fault = match result {
             Ok(()) => {
-                self.opened = true;
+                self.opening = Opening::Done;
                 self.idle = false;
                 self.resumed();
                 return Ok(());
             }
             Err(OpenError::Queue(error)) => return Err(error),
             Err(OpenError::TooSlow) => Fault::Unavailable {
-                kind: crate::aws::Unavailability::Timeout,
+                kind: Unavailability::Timeout,
                 detail: "reading back took too long".into(),
             },
             Err(OpenError::Aws(error)) => error.fault,
         };
-        let now = Instant::now();
         match fault {
-            Fault::Held { reason, detail } => self.hold(reason, detail.to_string(), now),
-            Fault::Refused { .. } => {
-                self.hold(HoldReason::Misconfigured, fault.to_string(), now);
-            }
+            Fault::Held { reason, detail } => self.hold(reason, detail.as_str()),
+            Fault::Refused { .. } => self.hold(HoldReason::Misconfigured, &fault.to_string()),
             Fault::Throttled { .. } | Fault::Unavailable { .. } => {
-                self.back_off(fault.to_string(), now);
+                self.back_off(&fault.to_string());
             }
         }
         Ok(())
@@ -413,20 +341,22 @@ impl Task {
         &mut self,
         batch: Vec<Prepared>,
         reply: ImportReply,
-        sent_at: Instant,
-        began_at: UnixMillis,
+        sent: Sent,
     ) -> Result<(), QueueError> {
         let ids: Vec<&str> = batch.iter().map(|prepared| prepared.id.as_str()).collect();
         let plan = outcome::plan(&ids, reply);
         self.metrics.hub_requests[plan.outcome].increment(1);
         let acknowledged = plan.fates.contains(&Fate::Acknowledged);
-        self.apply_lane_effect(&plan.lane, acknowledged, sent_at).await?;
-        self.apply_fates(batch, plan, began_at);
+        self.apply_lane_effect(&plan.lane, acknowledged, sent.instant).await?;
+        self.apply_fates(batch, plan, sent.at);
         self.idle = false;
         if acknowledged {
             self.bury_condemned();
-        } else if self.rejections_in_a_row >= REJECTIONS_IN_A_ROW_MAX {
-            self.hold_rejecting();
+        } else if self.flight.condemned() >= REJECTIONS_IN_A_ROW_MAX {
+            // Everything is called invalid: that is no finding's fault, so none is buried.
+            self.flight.give_back();
+            let why = format!("{REJECTIONS_IN_A_ROW_MAX} findings in a row were called invalid");
+            self.hold(HoldReason::Rejecting, &why);
         }
         Ok(())
     }
@@ -437,30 +367,28 @@ impl Task {
         acknowledged: bool,
         sent_at: Instant,
     ) -> Result<(), QueueError> {
-        let now = Instant::now();
         match effect {
             // A lane that is held as rejecting wants an acknowledgement, not just an answer.
             LaneEffect::Open if acknowledged || !self.gate.is_held(HoldReason::Rejecting) => {
                 self.resumed();
             }
             LaneEffect::Open => {
-                let why = "the hub still calls everything invalid".into();
-                self.gate.hold(HoldReason::Rejecting, why, now);
+                self.hold(HoldReason::Rejecting, "the hub still calls everything invalid");
             }
             LaneEffect::Throttled => {
-                self.limiter.throttled(sent_at, now);
+                self.limiter.throttled(sent_at, Instant::now());
                 let rate = self.limiter.rate_per_second();
                 tracing::debug!(lane = %self.lane, rate, "throttled by the hub");
                 if self.gate.stop().is_some() {
-                    self.back_off("throttled".into(), now);
+                    self.back_off("throttled");
                 }
             }
-            LaneEffect::BackOff(why) => self.back_off(why.clone(), now),
+            LaneEffect::BackOff(why) => self.back_off(why),
             LaneEffect::Hold(reason, why) => {
-                self.hold(*reason, why.clone(), now);
-                if *reason == HoldReason::HubOff && self.opened {
+                self.hold(*reason, why);
+                if *reason == HoldReason::HubOff && self.opening == Opening::Done {
                     // What the hub holds when it is on again may not be what it was told.
-                    self.opened = false;
+                    self.opening = Opening::Wanted;
                     self.queues.begin_read_back(&self.lane).await?;
                 }
             }
@@ -468,51 +396,36 @@ impl Task {
         Ok(())
     }
 
-    fn apply_fates(&mut self, batch: Vec<Prepared>, plan: Plan, began_at: UnixMillis) {
-        let now = self.queues.clock().now();
-        let mut settlements = Vec::new();
-        let mut released = Vec::new();
-        let mut halves = Vec::new();
+    fn apply_fates(&mut self, batch: Vec<Prepared>, plan: Plan, sent_at: UnixMillis) {
         let rejecting = self.gate.is_held(HoldReason::Rejecting);
+        let (mut verdicts, mut released, mut halves) = (Vec::new(), Vec::new(), Vec::new());
         for (prepared, fate) in batch.into_iter().zip(plan.fates) {
             match fate {
                 Fate::Isolate | Fate::Halve | Fate::Condemned(_) if rejecting => {
-                    released.push((prepared.claimed.key, prepared.id));
+                    released.push(held(prepared));
                 }
                 Fate::Acknowledged => {
                     self.no_longer_stubborn(&prepared.id);
-                    let receipt = receipt(
-                        &prepared.claimed.waiting,
-                        began_at,
-                        now,
-                        plan.aws_request_id.clone(),
-                    );
-                    settlements.push((prepared, Verdict::Acknowledged(receipt)));
+                    let aws_request_id = plan.aws_request_id.clone();
+                    verdicts.push((prepared, Verdict::Acknowledged { sent_at, aws_request_id }));
                 }
-                Fate::Later => settlements.push((prepared, Verdict::Later(began_at))),
-                Fate::Again => released.push((prepared.claimed.key, prepared.id)),
-                Fate::Isolate => self.follow_ups.push_back(vec![prepared]),
+                Fate::Later => verdicts.push((prepared, Verdict::Later { sent_at })),
+                Fate::Again => released.push(held(prepared)),
+                Fate::Isolate => self.flight.isolate(prepared),
                 Fate::Halve => halves.push(prepared),
-                Fate::Confirm => self.confirm(prepared, began_at),
-                Fate::Condemned(message) => {
-                    self.rejections_in_a_row += 1;
-                    self.condemned.push((prepared, message));
-                }
+                Fate::Confirm => self.confirm(prepared, sent_at),
+                Fate::Condemned(message) => self.flight.condemn(prepared, message),
             }
         }
-        if !halves.is_empty() {
-            let second = halves.split_off(halves.len() / 2);
-            self.follow_ups.push_back(halves);
-            self.follow_ups.push_back(second);
-        }
+        self.flight.halve(halves);
         if !released.is_empty() {
+            self.flight.release(&released);
             // A lane that is rejecting walks on; any other begins anew with what it gave back.
             if !rejecting {
-                self.cursor = None;
+                self.flight.rewind();
             }
-            self.release(&released);
         }
-        self.settle(settlements);
+        self.settle(verdicts);
     }
 
     /// Commits what became of findings; they stay in flight until it stands.
@@ -520,76 +433,53 @@ impl Task {
         if verdicts.is_empty() {
             return;
         }
-        let keys = verdicts
-            .iter()
-            .map(|(prepared, _)| (prepared.claimed.key.clone(), prepared.id.clone()))
-            .collect();
         let now = self.queues.clock().now();
-        let settlements = verdicts
-            .into_iter()
-            .map(|(prepared, verdict)| self.settlement(prepared, verdict, now))
-            .collect();
-        let (queues, lane, metrics) =
-            (self.queues.clone(), self.lane.clone(), Arc::clone(&self.metrics));
+        let held = held_by(&verdicts);
+        for (prepared, verdict) in &verdicts {
+            let stubborn = prepared.claimed.waiting.attempts + 1 >= STUBBORN_ATTEMPTS;
+            if stubborn
+                && matches!(verdict, Verdict::Later { .. })
+                && self.stubborn.insert(prepared.id.clone())
+            {
+                self.metrics.stubborn_findings.increment(1);
+            }
+        }
+        let settlements =
+            verdicts.into_iter().map(|(prepared, it)| it.settlement(prepared, now)).collect();
+        let (queues, lane) = (self.queues.clone(), self.lane.clone());
+        let metrics = Arc::clone(&self.metrics);
         self.jobs.spawn(async move {
-            let result = settle(&queues, &lane, settlements, &metrics).await;
-            Done::Settled { keys, result }
+            let result = verdict::settle(&queues, &lane, settlements, &metrics).await;
+            Done::Settled { held, result }
         });
     }
 
-    fn settlement(&mut self, prepared: Prepared, verdict: Verdict, now: UnixMillis) -> Settlement {
-        let Prepared { mut claimed, id, .. } = prepared;
-        match verdict {
-            Verdict::Acknowledged(receipt) => Settlement::Acknowledged { claimed, receipt },
-            Verdict::Rejected(message) => {
-                Settlement::Rejected { claimed, message: message.to_string() }
-            }
-            Verdict::Later(began_at) => {
-                let attempts = claimed.waiting.attempts.saturating_add(1);
-                claimed.waiting.first_sent_at.get_or_insert(began_at);
-                if attempts >= STUBBORN_ATTEMPTS && self.stubborn.insert(id) {
-                    self.metrics.stubborn_findings.increment(1);
-                }
-                let due = now.plus(finding_delay(attempts));
-                Settlement::Retry { claimed, due, attempts }
-            }
-        }
-    }
-
     /// Asks the hub whether it holds a finding whose request was answered with nonsense.
-    fn confirm(&mut self, prepared: Prepared, began_at: UnixMillis) {
+    fn confirm(&mut self, prepared: Prepared, sent_at: UnixMillis) {
         let session = Arc::clone(&self.session);
         let product_arn = prepared.claimed.waiting.finding.policy.product_arn(&self.lane);
         self.jobs.spawn(async move {
             let query = HubQuery::Ids { product_arn, ids: vec![prepared.id.clone()] };
-            let updated_at = prepared.claimed.waiting.finding.updated_at;
+            let updated_at = Some(prepared.claimed.waiting.finding.updated_at);
             let held = match session.clients().await {
                 Ok(clients) => clients.hub.get_findings(&query, None).await.map(|page| {
-                    page.items.iter().any(|record| {
-                        record.id == prepared.id && record.updated_at >= Some(updated_at)
-                    })
+                    let newest =
+                        |it: &HubRecord| it.id == prepared.id && it.updated_at >= updated_at;
+                    page.items.iter().any(newest)
                 }),
                 Err(error) => Err(error),
             };
-            Done::Confirmed { prepared: Box::new(prepared), held, began_at }
+            Done::Confirmed { prepared: Box::new(prepared), held, sent_at }
         });
     }
 
-    fn confirmed(
-        &mut self,
-        prepared: Prepared,
-        held: Result<bool, AwsError>,
-        began_at: UnixMillis,
-    ) {
+    fn confirmed(&mut self, prepared: Prepared, held: Result<bool, AwsError>, sent_at: UnixMillis) {
         let verdict = match held {
-            Ok(true) => {
-                let now = self.queues.clock().now();
-                Verdict::Acknowledged(receipt(&prepared.claimed.waiting, began_at, now, None))
-            }
-            Ok(false) => Verdict::Later(began_at),
+            Ok(true) => Verdict::Acknowledged { sent_at, aws_request_id: None },
+            Ok(false) => Verdict::Later { sent_at },
             Err(error) => {
                 tracing::debug!(lane = %self.lane, id = prepared.id, %error, "the outcome is unknown and can't be confirmed");
-                Verdict::Later(began_at)
+                Verdict::Later { sent_at }
             }
         };
         self.settle(vec![(prepared, verdict)]);
@@ -598,39 +488,24 @@ impl Task {
     /// With nothing left to try, few rejections are the findings' own fault.
     fn bury_last_condemned(&mut self) {
         let rejecting = self.gate.is_held(HoldReason::Rejecting);
-        if self.requests == 0 && self.follow_ups.is_empty() && !rejecting {
+        if self.requests == 0 && !self.flight.has_follow_ups() && !rejecting {
             self.bury_condemned();
         }
     }
 
     /// Buries what was called invalid, sent alone, while others were not.
     fn bury_condemned(&mut self) {
-        let condemned = std::mem::take(&mut self.condemned);
-        let verdicts = condemned
+        let verdicts = self
+            .flight
+            .take_condemned()
             .into_iter()
-            .map(|(prepared, message)| (prepared, Verdict::Rejected(message)))
+            .map(|(prepared, message)| (prepared, Verdict::Rejected { message }))
             .collect();
-        self.rejections_in_a_row = 0;
         self.settle(verdicts);
     }
 
-    /// Everything is called invalid: that is no finding's fault, so none is buried.
-    fn hold_rejecting(&mut self) {
-        let mut released: Vec<(Key, String)> = Vec::new();
-        for (prepared, _) in std::mem::take(&mut self.condemned) {
-            released.push((prepared.claimed.key, prepared.id));
-        }
-        for prepared in std::mem::take(&mut self.follow_ups).into_iter().flatten() {
-            released.push((prepared.claimed.key, prepared.id));
-        }
-        self.release(&released);
-        self.rejections_in_a_row = 0;
-        let why = format!("{REJECTIONS_IN_A_ROW_MAX} findings in a row were called invalid");
-        self.hold(HoldReason::Rejecting, why, Instant::now());
-    }
-
-    fn hold(&mut self, reason: HoldReason, why: String, now: Instant) {
-        if self.gate.hold(reason, why.clone(), now) {
+    fn hold(&mut self, reason: HoldReason, why: &str) {
+        if self.gate.hold(reason, why.to_owned(), Instant::now()) {
             tracing::warn!(
                 lane = %self.lane, %reason, why, advice = reason.advice(),
                 "the lane is held: nothing is lost, it resumes by itself once this is mended"
@@ -638,30 +513,19 @@ impl Task {
         }
     }
 
-    fn back_off(&mut self, why: String, now: Instant) {
-        if self.gate.unavailable(why.clone(), now) {
+    fn back_off(&mut self, why: &str) {
+        if self.gate.unavailable(why.to_owned(), Instant::now()) {
             tracing::warn!(lane = %self.lane, why, "the hub is unavailable: the lane backs off");
         }
     }
 
     fn resumed(&mut self) {
         if let Some(stopped) = self.gate.answered() {
-            let why = match stopped {
+            let after = match stopped {
                 Stop::BackingOff(why) => why,
                 Stop::Held(reason, _) => format!("held: {reason}"),
             };
-            tracing::info!(lane = %self.lane, after = why, "the lane flows again");
-        }
-    }
-
-    fn release(&mut self, keys: &[(Key, String)]) {
-        for (key, id) in keys {
-            self.keys_in_flight.remove(key);
-            self.ids_in_flight.remove(id);
-        }
-        self.idle = false;
-        if std::mem::take(&mut self.rescan) {
-            self.cursor = None;
+            tracing::info!(lane = %self.lane, after, "the lane flows again");
         }
     }
 
@@ -670,35 +534,29 @@ impl Task {
         self.jobs.abort_all();
         self.jobs = JoinSet::new();
         self.requests = 0;
-        self.opening = false;
-        self.keys_in_flight.clear();
-        self.ids_in_flight.clear();
-        self.follow_ups.clear();
-        self.condemned.clear();
-        self.rejections_in_a_row = 0;
-        self.cursor = None;
+        if self.opening == Opening::UnderWay {
+            self.opening = Opening::Wanted;
+        }
+        self.flight = Flight::default();
         self.idle = false;
     }
 
     /// Lets what is in flight end, and settles it. What is cut here is sent again later.
     async fn drain(mut self) -> Result<(), QueueError> {
-        self.follow_ups.clear();
         let deadline = Instant::now() + DRAIN_MAX;
         while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.jobs.join_next()).await {
             self.finish(done).await?;
-            self.follow_ups.clear();
         }
         Ok(())
     }
 
     fn show_state(&self) {
-        use metrics::LaneState as Shown;
         let (state, note) = match self.gate.stop() {
             Some(Stop::BackingOff(why)) => (Shown::BackingOff, Some(why.clone())),
             Some(Stop::Held(reason, why)) => {
                 (Shown::Held(shown_reason(*reason)), Some(format!("{why}; {}", reason.advice())))
             }
-            None if !self.opened => (Shown::ReadingBack, None),
+            None if self.opening != Opening::Done => (Shown::ReadingBack, None),
             None => (Shown::Flowing, None),
         };
         let now = self.queues.clock().now();
@@ -720,58 +578,6 @@ impl Task {
         if self.stubborn.remove(id) {
             self.metrics.stubborn_findings.decrement(1);
         }
-    }
-}
-
-/// What to settle of one finding.
-enum Verdict {
-    Acknowledged(Receipt),
-    Later(UnixMillis),
-    Rejected(Text<1024>),
-}
-
-async fn settle(
-    queues: &Queues,
-    lane: &Lane,
-    settlements: Vec<Settlement>,
-    metrics: &Metrics,
-) -> Result<(), QueueError> {
-    let receipts: Vec<Option<Receipt>> = settlements
-        .iter()
-        .map(|settlement| match settlement {
-            Settlement::Acknowledged { receipt, .. } => Some(receipt.clone()),
-            _ => None,
-        })
-        .collect();
-    let newest = queues.settle_delivery(lane, settlements).await?;
-    for (receipt, newest) in receipts.into_iter().zip(newest) {
-        let Some(receipt) = receipt.filter(|_| newest) else { continue };
-        let at = receipt.acknowledged_at;
-        let scan_to_hub = receipt.operation_end.map(|end| at.since(end));
-        metrics.record_delivery(receipt.severity, at.since(receipt.accepted_at), scan_to_hub);
-    }
-    Ok(())
-}
-
-fn receipt(
-    waiting: &Waiting,
-    began_at: UnixMillis,
-    now: UnixMillis,
-    aws_request_id: Option<Text<128>>,
-) -> Receipt {
-    let finding = &waiting.finding;
-    Receipt {
-        revision: waiting.revision,
-        change: finding.change,
-        state: finding.state,
-        severity: finding.severity,
-        operation_end: finding.facts.operation_end,
-        accepted_at: finding.accepted_at,
-        first_sent_at: waiting.first_sent_at.unwrap_or(began_at),
-        acknowledged_at: now,
-        updated_at: finding.updated_at,
-        attempts: waiting.attempts.saturating_add(1),
-        aws_request_id,
     }
 }
 
@@ -798,6 +604,7 @@ fn is_about_credentials(reason: HoldReason) -> bool {
     )
 }
 
+/// The metric's few reasons for the many.
 fn shown_reason(reason: HoldReason) -> metrics::HoldReason {
     match reason {
         HoldReason::CredentialsMissing
@@ -811,9 +618,4 @@ fn shown_reason(reason: HoldReason) -> metrics::HoldReason {
         HoldReason::HubOff => metrics::HoldReason::HubOff,
         HoldReason::Rejecting => metrics::HoldReason::Rejecting,
     }
-}
-
-#[allow(clippy::cast_precision_loss)] // counts far below 2^52
-fn count_f64(count: usize) -> f64 {
-    count as f64
 }

@@ -4,8 +4,8 @@
 //! fills batches), several requests at a time, each finding settled by its own outcome.
 //!
 //! - [`lane`]: the task; the only part that waits.
-//! - [`batch`]: which findings make the next request.
-//! - [`outcome`]: what a reply means (pure).
+//! - [`flight`]: what is claimed and not settled; [`batch`]: what makes the next request.
+//! - [`outcome`]: what a reply means (pure); [`verdict`]: how that is committed.
 //! - [`gate`]: whether the lane may send: flowing, backing off, held (pure).
 //! - [`read_back`]: adopting what the hub holds before a lane with a new ledger sends.
 //!
@@ -14,10 +14,12 @@
 //! along. Deliberately doesn't know other lanes.
 
 mod batch;
+mod flight;
 mod gate;
 mod lane;
 mod outcome;
 mod read_back;
+mod verdict;
 
 use std::time::Duration;
 

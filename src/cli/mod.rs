@@ -1,0 +1,113 @@
+//! The command line: parses, calls, prints, and says how it ended by its exit code.
+//!
+//! While a daemon runs, commands that look talk to it over its Unix socket; when none runs, they
+//! open the store themselves, and refuse unless the caller owns it.
+//!
+//! Deliberately doesn't know: how anything works.
+
+mod config;
+mod dead;
+mod exit;
+mod log;
+mod run;
+mod state;
+mod status;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+pub use exit::{Exit, Failed};
+
+/// Carries patch-compliance findings from AWS Systems Manager to AWS Security Hub and loses none
+/// on the way.
+#[derive(Debug, Parser)]
+#[command(name = "patchferry", version, after_help = exit::HELP, max_term_width = 100)]
+struct Cli {
+    /// The configuration file [default: /etc/patchferry/patchferry.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the store is, whatever the configuration says
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Run,
+    /// What the daemon does, what waits, and whether anything needs you
+    Status(status::StatusArgs),
+    /// Make, check and show the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Look at what could not go on
+    #[command(subcommand)]
+    Dead(dead::DeadCommand),
+}
+
+/// Where to look: the global options.
+#[derive(Clone, Debug)]
+struct Place {
+    config: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    // Files are 0600 and directories 0700, whoever creates them.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let wrong = error.use_stderr();
+            return if wrong { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    let Cli { config, state_dir, command } = cli;
+    let place = Place { config, state_dir };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime can't be started: {error}");
+            return Exit::Failed.into();
+        }
+    };
+    let outcome = runtime.block_on(dispatch(command, place));
+    // A look-up that hangs in a blocking thread must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failed) => {
+            eprintln!("{failed}");
+            failed.exit.into()
+        }
+    }
+}
+
+async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
+    match command {
+        Command::Run => Box::pin(run::run(&place)).await,
+        Command::Status(args) => status::status(&args, &place).await,
+        Command::Config(command) => config::config(&command, &place),
+        Command::Dead(command) => dead::dead(&command, &place).await,
+    }
+}
+
+/// Prints to standard output; a reader that has gone away (`| head`) is no error.
+fn print(text: &str) -> Result<(), Failed> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let written = out
+        .write_all(text.as_bytes())
+        .and_then(|()| if text.ends_with('\n') { out.flush() } else { writeln!(out) });
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failed::new(Exit::Failed, format!("can't write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,131 @@
+//! Acceptance: what ingest brings in, and the numbers that order it.
+
+use std::sync::PoisonError;
+
+use super::{
+    LaneState, QueueError, Queues, accounting as account, details,
+    ledger::{self, ReadBack, Seen},
+    pages::{self, Accepted},
+};
+use crate::{
+    record::{Lane, Observation, ReadNumber},
+    store::{Commit, StoreError, codec, keys::Table},
+};
+
+/// Read numbers that one commit reserves: a sweep of 20,000 nodes takes some 800.
+const READS_RESERVED: u64 = 65_536;
+
+/// A node as ingest hands it over.
+#[derive(Clone, Debug)]
+pub struct AcceptedNode {
+    pub observation: Observation,
+    /// The ledger row that makes the same state known; `None` for a source without one.
+    pub seen: Option<Seen>,
+    /// The patch list, as [`details::chunks`] cut it; empty without one.
+    pub patches: Vec<Vec<u8>>,
+}
+
+impl Queues {
+    /// Accepts observations of one lane: on disk when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] while ingest is paused; then nothing was accepted.
+    pub async fn accept(&self, lane: &Lane, nodes: Vec<AcceptedNode>) -> Result<(), QueueError> {
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let at = self.clock.now();
+        let mut accepted = Vec::with_capacity(nodes.len());
+        let mut ledger = Vec::with_capacity(nodes.len());
+        for AcceptedNode { observation, seen, patches } in nodes {
+            let list = observation.patches.clone();
+            ledger.push((observation.node.clone(), seen, list, patches));
+            accepted.push(Accepted { at, observation });
+        }
+        let pages = pages::paginate(&accepted);
+        let lane = lane.clone();
+        self.transition(Commit::ingest(accepted.len()), move |step| {
+            for (page, count) in pages {
+                let key = pages::fifo_key(Table::Observed, step.tx.next_sequence(), &lane);
+                step.tx.insert_new(&key, page)?;
+                step.add(account::ACCEPTED, count);
+                step.add(account::OBSERVED, count);
+            }
+            for (node, seen, list, patches) in ledger {
+                if let Some(seen) = seen {
+                    let key = ledger::seen_key(&lane, node.as_str());
+                    step.tx.put(&key, codec::encode(0, &seen))?;
+                }
+                if let Some(list) = list {
+                    details::insert(step.tx, &lane, node.as_str(), &list, patches)?;
+                }
+            }
+            step.effects.observed = true;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The `seen` rows of nodes, in the order of `nodes`.
+    pub async fn seen(
+        &self,
+        lane: &Lane,
+        nodes: Vec<String>,
+    ) -> Result<Vec<Option<Seen>>, QueueError> {
+        let lane = lane.clone();
+        let rows = self
+            .store
+            .read(move |reader| {
+                nodes
+                    .iter()
+                    .map(|node| {
+                        let bytes = reader.get(&ledger::seen_key(&lane, node))?;
+                        Ok(bytes.and_then(|bytes| Some(codec::decode::<Seen>(&bytes).ok()?.1)))
+                    })
+                    .collect()
+            })
+            .await?;
+        Ok(rows)
+    }
+
+    /// The next read number of a lane: greater than all earlier ones, across restarts.
+    pub async fn next_read(&self, lane: &Lane) -> Result<ReadNumber, QueueError> {
+        let state = self.lane(lane);
+        if let Some(number) = take_read(&state) {
+            return Ok(number);
+        }
+        let row_lane = lane.clone();
+        let end = self
+            .transition(Commit::hand_off(1), move |step| {
+                let mut row = step.lane_row(&row_lane)?;
+                row.reads_reserved += READS_RESERVED;
+                step.put_lane_row(&row_lane, &row)?;
+                Ok(row.reads_reserved)
+            })
+            .await?;
+        {
+            let mut reads = state.reads.lock().unwrap_or_else(PoisonError::into_inner);
+            if reads.end < end {
+                reads.next = reads.next.max(end - READS_RESERVED + 1);
+                reads.end = end;
+            }
+        }
+        take_read(&state).ok_or(QueueError::Store(StoreError::Poisoned))
+    }
+
+    /// What a lane's row says of its read-back.
+    pub async fn read_back_state(&self, lane: &Lane) -> Result<ReadBack, QueueError> {
+        let lane = lane.clone();
+        self.transition(Commit::hand_off(1), move |step| Ok(step.lane_row(&lane)?.read_back)).await
+    }
+}
+
+fn take_read(state: &LaneState) -> Option<ReadNumber> {
+    let mut reads = state.reads.lock().unwrap_or_else(PoisonError::into_inner);
+    if reads.next == 0 || reads.next > reads.end {
+        return None;
+    }
+    let number = ReadNumber(reads.next);
+    reads.next += 1;
+    Some(number)
+}
