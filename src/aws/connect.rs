@@ -16,6 +16,7 @@ use aws_config::{BehaviorVersion, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_sts::config::{IdentityCache, retry::RetryPartition};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+use aws_types::sdk_config::SharedTimeSource;
 
 use super::{
     AwsError, Fault, HoldReason, SecurityHub, Ssm,
@@ -105,6 +106,8 @@ impl Aws {
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .endpoint_url(endpoint_url)
             .http_client(http::direct_client()?)
+            // `AssumeRoleProvider` takes it from here and panics without.
+            .time_source(SharedTimeSource::default())
             .build();
         Ok(Self::from_config(base))
     }
