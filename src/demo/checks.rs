@@ -72,6 +72,14 @@ pub(super) async fn judge(
         drains: evidence.drains.clone(),
         checks: facts.checks(),
         differences: facts.differences.iter().take(DIFFERENCES_SHOWN_MAX).cloned().collect(),
+        unexpected_dead: facts
+            .unexpected_dead()
+            .take(DIFFERENCES_SHOWN_MAX)
+            .map(|it| {
+                let DeadLetter { lane, node, stage, reason, count, message, .. } = it;
+                format!("{lane} {node}: {count} died in {stage} as {reason}: {message}")
+            })
+            .collect(),
         lanes: facts.lanes,
     })
 }
@@ -215,14 +223,7 @@ impl Facts<'_> {
     }
 
     fn poison(&self) -> Check {
-        let expected = self.world.poison.as_ref();
-        let is_expected = |letter: &DeadLetter| {
-            expected.is_some_and(|(lane, node)| {
-                letter.node.as_str() == node
-                    && letter.lane == daemon::lane(&self.world.lanes[*lane].sim)
-            })
-        };
-        let others = self.letters.iter().filter(|letter| !is_expected(letter)).count();
+        let others = self.unexpected_dead().count();
         Check {
             name: "only the poison is dead",
             held: others == 0 && self.letters.len() == 1,
@@ -231,6 +232,16 @@ impl Facts<'_> {
                 self.letters.len()
             ),
         }
+    }
+
+    fn unexpected_dead(&self) -> impl Iterator<Item = &DeadLetter> {
+        let expected = self.world.poison.as_ref();
+        self.letters.iter().filter(move |letter| {
+            !expected.is_some_and(|(lane, node)| {
+                letter.node.as_str() == node
+                    && letter.lane == daemon::lane(&self.world.lanes[*lane].sim)
+            })
+        })
     }
 
     fn independent(&self) -> Check {

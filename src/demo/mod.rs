@@ -133,7 +133,7 @@ pub enum Sabotage {
 /// Runs the demo until its end or until `shutdown`. Everything live goes to stderr; the summary is
 /// the caller's to print (with `keep` it is on stderr too, as soon as it is known).
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<Summary, DemoError> {
-    run_sabotaged(options, Sabotage::None, shutdown).await
+    Box::pin(run_sabotaged(options, Sabotage::None, shutdown)).await
 }
 
 /// [`run`], with damage.
@@ -151,8 +151,8 @@ pub async fn run_sabotaged(
     }
     // Declared first: it is removed last.
     let state_dir = StateDir::prepare(options.state_dir.as_deref(), options.keep)?;
-    let mut story = Story::begin(&options, state_dir.path(), sabotage, shutdown).await?;
-    let told = story.tell().await;
+    let mut story = Box::pin(Story::begin(&options, state_dir.path(), sabotage, shutdown)).await?;
+    let told = Box::pin(story.tell()).await;
     let stopped = story.end().await;
     let summary = told?;
     stopped?;

@@ -3,6 +3,11 @@
 //!
 //! Guarantees: nothing here fails; a closed stderr is no reason to stop.
 
+#![expect(
+    clippy::format_push_string,
+    reason = "a few lines of text; `write!` adds a result to drop"
+)]
+
 use std::{
     io::{self, IsTerminal as _, Write},
     path::Path,
@@ -37,13 +42,12 @@ fn bars() -> Option<MultiProgress> {
 /// One piece of text, above the bars if there are any.
 fn print_above(text: &str) {
     let text = text.trim_end_matches('\n');
-    match bars() {
-        Some(bars) => drop(bars.println(text)),
-        None => {
-            let mut stderr = io::stderr().lock();
-            let _ = writeln!(stderr, "{text}").and_then(|()| stderr.flush());
-        }
+    if let Some(bars) = bars() {
+        let _ = bars.println(text);
+        return;
     }
+    let mut stderr = io::stderr().lock();
+    let _ = writeln!(stderr, "{text}").and_then(|()| stderr.flush());
 }
 
 /// Where the product's logs go during a demo: `tracing_subscriber::fmt().with_writer(demo::Log)`.

@@ -96,7 +96,7 @@ impl Story {
     ) -> Result<Self, DemoError> {
         let world = World::start(options.seed, options.nodes).await?;
         let screen = Screen::open(&world, options.duration);
-        let daemon = Daemon::start(&world, state_dir).await?;
+        let daemon = Box::pin(Daemon::start(&world, state_dir)).await?;
         screen.introduce(&world, options, daemon.http_url().as_deref(), state_dir);
         let began = Instant::now();
         Ok(Self {
@@ -121,7 +121,7 @@ impl Story {
     pub async fn tell(&mut self) -> Result<Summary, DemoError> {
         self.first_sweep().await?;
         self.change().await?;
-        self.outage().await?;
+        Box::pin(self.outage()).await?;
         self.recovery().await?;
         self.quiet().await?;
         let summary = self.judge().await?;
@@ -204,7 +204,7 @@ impl Story {
         let moment = self.look().await?;
         let before = self.waiting_out(&moment);
         self.say(&format!("patchferry is stopped and started again, {before} findings waiting"));
-        self.daemon.restart().await?;
+        Box::pin(self.daemon.restart()).await?;
         self.meters.restarted();
         let moment = self.look().await?;
         let after = self.waiting_out(&moment);

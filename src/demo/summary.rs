@@ -2,6 +2,11 @@
 //!
 //! Guarantees: no number here is derived from another that it is to confirm.
 
+#![expect(
+    clippy::format_push_string,
+    reason = "a few lines of text; `write!` adds a result to drop"
+)]
+
 use std::{fmt, time::Duration};
 
 use serde::Serialize;
@@ -101,7 +106,7 @@ impl fmt::Display for Drain {
         };
         write!(
             f,
-            "{}: {} waited; probed after {}, drained after {}, {} requests",
+            "{}: {} waited; probed after {}, drained after {}, requests: {}",
             self.lane,
             self.backlog,
             seconds(self.first_after.unwrap_or(drained_after)),
@@ -138,6 +143,8 @@ pub struct Summary {
     pub checks: Vec<Check>,
     /// The first few sentences of what the hubs don't hold as the fleets are.
     pub differences: Vec<String>,
+    /// The first few dead letters that nobody poisoned: stage, reason, what was said.
+    pub unexpected_dead: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -187,7 +194,7 @@ impl Summary {
             ("  delivered", t.delivered, "acknowledged by Security Hub"),
             ("  coalesced", t.coalesced, "a newer state of the same node took its place"),
             ("  unchanged", t.unchanged, "nothing to tell"),
-            ("  dead", t.dead, "called invalid by the hub: kept as a dead letter"),
+            ("  dead", t.dead, "can't go on: kept in a dead letter, see below if unexpected"),
             ("  dropped", t.dropped, "by a person"),
             ("  queued", t.queued, "still on the way"),
             ("lost", t.lost, "nodes that the hub holds otherwise than the fleet has them"),
@@ -234,8 +241,8 @@ impl Summary {
             let mark = if check.held { '✓' } else { '✗' };
             text += &format!("  {mark} {:<38} {}\n", check.name, check.detail);
         }
-        for difference in &self.differences {
-            text += &format!("      {difference}\n");
+        for broken in self.differences.iter().chain(&self.unexpected_dead) {
+            text += &format!("      {broken}\n");
         }
         text
     }
