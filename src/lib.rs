@@ -6,6 +6,7 @@ pub mod app;
 pub mod aws;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod metrics;
 #[path = "../migrations/mod.rs"]
 pub mod migrations;

@@ -5,6 +5,7 @@
 mod asff_rendering;
 mod configuration;
 mod dashboard;
+mod demo;
 mod harness;
 mod hostile_input;
 mod life_of_a_finding;

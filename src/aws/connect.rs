@@ -10,16 +10,13 @@
 //!
 //! Deliberately doesn't know: which lanes there are, and when they are due.
 
-use std::{
-    fmt,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, time::Duration};
 
 use aws_config::{BehaviorVersion, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_sts::config::{IdentityCache, retry::RetryPartition};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
-use aws_types::sdk_config::TimeSource;
+use aws_types::sdk_config::SharedTimeSource;
 
 use super::{
     AwsError, Fault, HoldReason, SecurityHub, Ssm,
@@ -34,16 +31,6 @@ const STS_OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 const STS_ATTEMPTS_MAX: u32 = 3;
 /// Below the shortest attempt timeout, so that a slow provider is named as the cause.
 const CREDENTIALS_LOAD_TIMEOUT: Duration = Duration::from_secs(9);
-
-/// The machine's clock, for the expiry of credentials.
-#[derive(Debug)]
-struct MachineTime;
-
-impl TimeSource for MachineTime {
-    fn now(&self) -> SystemTime {
-        SystemTime::now()
-    }
-}
 
 /// A role to assume for a lane.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -119,8 +106,8 @@ impl Aws {
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .endpoint_url(endpoint_url)
             .http_client(http::direct_client()?)
-            // Assuming a role panics without one.
-            .time_source(MachineTime)
+            // `AssumeRoleProvider` takes it from here and panics without.
+            .time_source(SharedTimeSource::default())
             .build();
         Ok(Self::from_config(base))
     }

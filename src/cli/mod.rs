@@ -7,6 +7,7 @@
 
 mod config;
 mod dead;
+mod demo;
 mod exit;
 mod log;
 mod run;
@@ -38,6 +39,8 @@ struct Cli {
 enum Command {
     /// Run the daemon in the foreground
     Run,
+    /// See the whole product work against a simulated AWS, an outage survived included
+    Demo(demo::DemoArgs),
     /// What the daemon does, what waits, and whether anything needs you
     Status(status::StatusArgs),
     /// Make, check and show the configuration
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
     match command {
         Command::Run => Box::pin(run::run(&place)).await,
+        Command::Demo(args) => Box::pin(demo::demo(args, &place)).await,
         Command::Status(args) => status::status(&args, &place).await,
         Command::Config(command) => config::config(&command, &place),
         Command::Dead(command) => dead::dead(&command, &place).await,
