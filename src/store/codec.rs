@@ -29,11 +29,15 @@ pub enum DecodeError {
     Body(String),
 }
 
+/// bincode's limit counts each number at its full width, not at the one byte that a small one
+/// takes in a value; the widest has 16. A value itself is at most [`VALUE_BYTES_MAX`] long.
+const DECODED_BYTES_MAX: usize = 16 * VALUE_BYTES_MAX;
+
 const CONFIG: bincode::config::Configuration<
     bincode::config::LittleEndian,
     bincode::config::Varint,
-    bincode::config::Limit<VALUE_BYTES_MAX>,
-> = bincode::config::standard().with_limit::<VALUE_BYTES_MAX>();
+    bincode::config::Limit<DECODED_BYTES_MAX>,
+> = bincode::config::standard().with_limit::<DECODED_BYTES_MAX>();
 
 /// Bytes that `body` takes when encoded, without the envelope.
 #[must_use]
@@ -93,6 +97,14 @@ mod tests {
     use super::*;
 
     type Sample = (String, Option<u64>, Vec<i32>);
+
+    #[test]
+    fn a_value_of_the_greatest_length_is_decoded_however_small_its_numbers() {
+        let numbers = vec![0_u128; VALUE_BYTES_MAX - 64];
+        let bytes = encode(1, &numbers);
+        assert!(bytes.len() <= VALUE_BYTES_MAX);
+        assert_eq!(decode(&bytes), Ok((1, numbers)));
+    }
 
     proptest! {
         #[test]
