@@ -55,6 +55,10 @@ struct Place {
     state_dir: Option<PathBuf>,
 }
 
+/// The SDK's parsers of findings have large frames where they aren't optimised; what isn't used
+/// of this costs no memory.
+const THREAD_STACK_BYTES: usize = 8 << 20;
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     // Files are 0600 and directories 0700, whoever creates them.
@@ -69,7 +73,11 @@ pub fn main() -> ExitCode {
     };
     let Cli { config, state_dir, command } = cli;
     let place = Place { config, state_dir };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: the runtime can't be started: {error}");
