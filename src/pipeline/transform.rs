@@ -443,3 +443,6 @@ fn panicked(assessment: Assessment) -> Death {
         count: 1,
     }
 }
+
+#[cfg(test)]
+mod tests;
