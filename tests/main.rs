@@ -7,4 +7,5 @@ mod configuration;
 mod dashboard;
 mod harness;
 mod pipeline_faults;
+mod readme;
 mod simulator_contract;
