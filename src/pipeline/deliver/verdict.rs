@@ -1,12 +1,14 @@
 //! From what became of findings to one commit: receipts, retries, dead letters, and the latency
 //! of what was delivered.
 
+use tokio::time::Instant;
+
 use super::{batch::Prepared, flight::Held};
 use crate::{
     metrics::Metrics,
     pipeline::backoff::finding_delay,
     queue::{QueueError, Queues, Settlement, Waiting},
-    record::{Lane, Receipt, Text, UnixMillis},
+    record::{Lane, Receipt, Stage, Text, UnixMillis},
 };
 
 /// What to settle of one finding.
@@ -67,7 +69,9 @@ pub async fn settle(
             _ => None,
         })
         .collect();
+    let began = Instant::now();
     let newest = queues.settle_delivery(lane, settlements).await?;
+    metrics.stage_seconds[Stage::Deliver].record(began.elapsed().as_secs_f64());
     for (receipt, newest) in receipts.into_iter().zip(newest) {
         let Some(receipt) = receipt.filter(|_| newest) else { continue };
         let at = receipt.acknowledged_at;

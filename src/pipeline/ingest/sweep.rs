@@ -29,7 +29,7 @@ use crate::{
     pipeline::limiter::Limiter,
     queue::{AcceptedNode, PAGE_ITEMS_MAX, QueueError, Queues, Seen, details},
     record::{
-        Clock, Lane, NodeId, Observation, PatchDetail, ReadNumber, Source, UnixMillis,
+        Clock, Lane, NodeId, Observation, PatchDetail, ReadNumber, Source, Stage, UnixMillis,
         observation::{NodeInfo, PatchList, RawCompliance, RawPatchState},
     },
     store::StoreError,
@@ -200,7 +200,9 @@ impl Sweep<'_> {
         accepted
             .extend(states.into_iter().map(|(node, state)| unasked(&node, state, read, read_at)));
         let count = accepted.len() as u64;
+        let began = Instant::now();
         let outcome = self.queues.accept(self.lane, accepted).await;
+        self.metrics.stage_seconds[Stage::Ingest].record(began.elapsed().as_secs_f64());
         let counted = &self.metrics.observations[Source::Sweep];
         match outcome {
             Ok(()) => {
