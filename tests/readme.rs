@@ -151,7 +151,7 @@ fn the_configuration_errors_shown_are_those_that_are_given() {
 }
 
 /// The command lines of patchferry that the README shows, without the program's name.
-fn commands() -> BTreeSet<&'static str> {
+fn commands() -> BTreeSet<String> {
     let in_blocks = blocks(README, "sh").into_iter().flat_map(str::lines);
     let lines = in_blocks.chain(spans(README)).map(|line| line.split('#').next().unwrap().trim());
     lines
@@ -159,13 +159,11 @@ fn commands() -> BTreeSet<&'static str> {
             line.strip_prefix("patchferry ")
                 .or_else(|| line.strip_prefix("cargo run --release -- "))
         })
+        .map(str::to_string)
         .collect()
 }
 
-#[test]
-fn every_command_shown_is_accepted() {
-    let commands = commands();
-    assert!(commands.contains("run") && commands.contains("demo"), "{commands:?}");
+fn assert_accepted(commands: &BTreeSet<String>) {
     for command in commands {
         let output = Command::new(env!("CARGO_BIN_EXE_patchferry"))
             .args(command.split_whitespace())
@@ -175,6 +173,23 @@ fn every_command_shown_is_accepted() {
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "`patchferry {command}` isn't accepted: {told}");
     }
+}
+
+#[test]
+fn every_command_shown_is_accepted() {
+    let commands = commands();
+    assert!(commands.contains("run") && commands.contains("demo"), "{commands:?}");
+    assert_accepted(&commands);
+}
+
+#[test]
+fn every_command_that_the_program_or_the_dashboard_advises_is_accepted() {
+    let texts = files("src", "").into_iter().chain(files("dashboards", ".json"));
+    let advised = texts.flat_map(|(_, text)| {
+        let advice = text.split("`patchferry ").skip(1).filter_map(|rest| rest.split_once('`'));
+        advice.map(|(command, _)| command.to_string()).collect::<Vec<_>>()
+    });
+    assert_accepted(&advised.filter(|command| !command.contains('\n')).collect());
 }
 
 #[test]
