@@ -27,7 +27,7 @@
 //! - [`metrics`]: every metric, in one place.
 //! - [`admin`]: status, status page, HTTP server, admin socket.
 //! - [`cli`]: the commands and exit codes. `main.rs` only calls it.
-//! - [`shutdown`]: signals.
+//! - [`shutdown`]: the first signal asks, the second insists.
 //! - [`simulator`]: a stand-in for SSM, Security Hub and STS that speaks AWS's wire protocols. It
 //!   shares nothing with the rest.
 //!
