@@ -123,9 +123,9 @@ fn every_key_is_in_the_table_with_its_default_and_none_other() {
     assert_eq!(told, keys.iter().map(String::as_str).collect());
 
     let set = rows.iter().filter(|row| row[1] != "not set");
-    let file: String = set
-        .map(|row| format!("{} = {}\n", row[0].trim_matches('`'), row[1].trim_matches('`')))
-        .collect();
+    let lines =
+        set.map(|row| format!("{} = {}", row[0].trim_matches('`'), row[1].trim_matches('`')));
+    let file = lines.collect::<Vec<_>>().join("\n");
     assert_eq!(meant(&load(&file)), meant(&load("")));
 }
 
