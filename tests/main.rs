@@ -6,6 +6,8 @@ mod asff_rendering;
 mod configuration;
 mod dashboard;
 mod harness;
+mod hostile_input;
+mod life_of_a_finding;
 mod pipeline_faults;
 mod readme;
 mod simulator_contract;

@@ -10,12 +10,16 @@
 //!
 //! Deliberately doesn't know: which lanes there are, and when they are due.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use aws_config::{BehaviorVersion, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_sts::config::{IdentityCache, retry::RetryPartition};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+use aws_types::sdk_config::TimeSource;
 
 use super::{
     AwsError, Fault, HoldReason, SecurityHub, Ssm,
@@ -30,6 +34,16 @@ const STS_OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 const STS_ATTEMPTS_MAX: u32 = 3;
 /// Below the shortest attempt timeout, so that a slow provider is named as the cause.
 const CREDENTIALS_LOAD_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// The machine's clock, for the expiry of credentials.
+#[derive(Debug)]
+struct MachineTime;
+
+impl TimeSource for MachineTime {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
 
 /// A role to assume for a lane.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -105,6 +119,8 @@ impl Aws {
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .endpoint_url(endpoint_url)
             .http_client(http::direct_client()?)
+            // Assuming a role panics without one.
+            .time_source(MachineTime)
             .build();
         Ok(Self::from_config(base))
     }

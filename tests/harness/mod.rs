@@ -9,11 +9,12 @@ use patchferry::{
     app::{App, Options},
     aws::Aws,
     config::{Config, LaneConfig, Role},
+    metrics::LaneState,
     queue::Queues,
-    record::{Clock, Lane},
+    record::{Clock, Lane, Receipt},
     simulator::{
-        Control, FleetConfig, Quotas, SECRET_ACCESS_KEY, SimLane, Simulator, SimulatorConfig,
-        access_key_id,
+        Control, Fault, FleetConfig, HubFinding, Quotas, SECRET_ACCESS_KEY, Scope, Service,
+        SimLane, Simulator, SimulatorConfig, access_key_id,
     },
 };
 
@@ -95,18 +96,75 @@ impl Rig {
         self.settle(app).await;
     }
 
-    /// Waits until every lane has completed a sweep that began after this call.
+    /// Waits until every lane has completed one more sweep. The first begins by itself: what the
+    /// fleet is to be for it has to be so before the start.
     pub async fn sweep(&self, app: &App) {
         let before: Vec<u64> = app.lanes().iter().map(|it| it.sweeps.borrow().complete).collect();
-        app.sweep_now();
+        for (lane, before) in app.lanes().iter().zip(&before) {
+            if *before > 0 {
+                lane.trigger.notify_one();
+            }
+        }
         for (lane, before) in app.lanes().iter().zip(before) {
             let mut sweeps = lane.sweeps.clone();
-            // A sweep that was under way when we asked may have passed what has changed since.
-            let wanted = if before == 0 { 1 } else { before + 1 };
-            within(sweeps.wait_for(|status| status.complete >= wanted), "a complete sweep")
+            within(sweeps.wait_for(|status| status.complete > before), "a complete sweep")
                 .await
                 .expect("the lane's task lives");
         }
+    }
+
+    /// Starts while nothing can be imported, and waits until the whole fleet's findings wait in
+    /// the outbox. [`Control::clear_faults`] lets them go.
+    pub async fn start_with_backlog(&self) -> App {
+        self.control.set_fault(imports(), Some(Fault::AccessDenied));
+        let app = self.start().await;
+        self.sweep(&app).await;
+        self.wait_for(&app, "a backlog", |queues, _| {
+            let queued = queues.accounting().queued;
+            queued.outbox > 0 && queued.outbox == queued.total()
+        })
+        .await;
+        app
+    }
+
+    /// Lays `fault` on imports in place of what [`Rig::start_with_backlog`] laid there, with no
+    /// moment between in which a batch could pass.
+    pub fn exchange_fault(&self, fault: Fault) {
+        for lane in self.control.lanes() {
+            self.control.set_fault(imports().lane(&lane), Some(fault.clone()));
+        }
+        self.control.set_fault(imports(), None);
+    }
+
+    /// Ends the daemon and starts it again on the same state.
+    pub async fn restart(&self, app: App) -> App {
+        app.shutdown().await.expect("a store that closes");
+        self.start().await
+    }
+
+    /// The lane, where there is only one.
+    pub fn only_lane(&self) -> SimLane {
+        let lanes = self.control.lanes();
+        assert_eq!(lanes.len(), 1, "{lanes:?}");
+        lanes[0].clone()
+    }
+
+    /// Waits until a lane is in `state`.
+    pub async fn wait_for_state(&self, app: &App, sim: &SimLane, state: LaneState) {
+        let mut view = app.lane(&lane(sim)).expect("a lane that is served").view.clone();
+        let reached = view.wait_for(|view| view.state == state && view.since.0 != 0);
+        within(reached, &format!("{sim} to be {state:?}")).await.expect("the lane's task lives");
+    }
+
+    /// The last receipts of all nodes of a lane that have one.
+    pub async fn receipts(&self, app: &App, sim: &SimLane) -> Vec<Receipt> {
+        let mut receipts = Vec::new();
+        for node in self.control.fleet(sim) {
+            let ledger = app.queues().ledger(&lane(sim), &node.id).await;
+            let (_, acked) = ledger.expect("a readable store");
+            receipts.extend(acked.map(|acked| acked.receipt));
+        }
+        receipts
     }
 
     /// Waits until every queue is empty.
@@ -141,9 +199,15 @@ impl Rig {
         );
     }
 
-    /// Accounting, hub and rules: all must be right once everything has settled.
+    /// Accounting, hub and rules: all must be right once everything has settled, nothing dead.
     pub async fn assert_true(&self, app: &App) {
+        self.assert_true_with_dead(app, 0).await;
+    }
+
+    /// As [`Rig::assert_true`], but so many items are dead on purpose.
+    pub async fn assert_true_with_dead(&self, app: &App, dead: i64) {
         self.assert_accounted(app).await;
+        assert_eq!(app.queues().accounting().dead, dead, "{:?}", app.queues().dead_counts());
         let differences = self.control.differences_total();
         assert!(differences.is_empty(), "the hub and the fleet differ:\n{differences:#?}");
         self.assert_rules_kept();
@@ -163,6 +227,29 @@ impl Rig {
         let violations = self.control.stats_total().violations();
         assert!(violations.is_empty(), "AWS's rules were broken: {violations:#?}");
     }
+}
+
+/// All `BatchImportFindings` calls; reading findings back goes on.
+pub fn imports() -> Scope {
+    Scope::of(Service::SecurityHub).operation("BatchImportFindings")
+}
+
+/// What `/metrics` shows of `series`, written as it is there.
+pub fn metric(app: &App, series: &str) -> u64 {
+    let text = app.metrics().render();
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let value = value.unwrap_or_else(|| panic!("no series {series}"));
+    value.trim().parse().unwrap_or_else(|_| panic!("{series} is {value}"))
+}
+
+/// `BatchImportFindings` requests that ended so.
+pub fn hub_requests(app: &App, outcome: &str) -> u64 {
+    metric(app, &format!("patchferry_hub_requests_total{{outcome=\"{outcome}\"}}"))
+}
+
+/// A lane's finding for a node, if the hub holds one.
+pub fn finding_of(control: &Control, lane: &SimLane, node: &str) -> Option<HubFinding> {
+    control.hub(lane).into_iter().find(|finding| finding.resource_id.ends_with(node))
 }
 
 /// The simulator's lane in the product's terms.

@@ -13,6 +13,7 @@ use crate::record::{Text, text::TRUNCATION_MARK};
 
 /// Pairs of `ProductFields` and of `Details.Other` (Security Hub model).
 const PAIRS_MAX: usize = 50;
+const PATCH_COUNT_MAX: u32 = 100_000;
 /// Around a member: quotes, colon, comma, and a name.
 const MEMBER_OVERHEAD_BYTES: usize = 40;
 /// Around a pair of a map: four quotes, colon, comma.
@@ -32,12 +33,23 @@ impl<const MAX_CHARS: usize> Value<MAX_CHARS> {
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     truncated: u32,
+    clamped: u32,
     bytes: usize,
 }
 
 impl Meter {
     pub(super) fn truncated(&self) -> u32 {
         self.truncated
+    }
+
+    pub(super) fn clamped(&self) -> u32 {
+        self.clamped
+    }
+
+    /// `PatchSummary` counts: 0..100000 (Security Hub model).
+    pub(super) fn patch_count(&mut self, count: u32) -> i32 {
+        self.clamped += u32::from(count > PATCH_COUNT_MAX);
+        any_count(count.min(PATCH_COUNT_MAX))
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -126,11 +138,6 @@ impl<const VALUE_CHARS_MAX: usize> Pairs<VALUE_CHARS_MAX> {
     }
 }
 
-/// `PatchSummary` counts: 0..100000 (Security Hub model).
-pub(super) fn patch_count(count: u32) -> i32 {
-    i32::try_from(count.min(100_000)).expect("100000 is in i32's range")
-}
-
 /// Counts without a documented limit.
 pub(super) fn any_count(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
@@ -167,7 +174,8 @@ mod tests {
 
     #[test]
     fn patch_counts_stop_at_the_documented_maximum() {
-        assert_eq!(patch_count(u32::MAX), 100_000);
-        assert_eq!(patch_count(7), 7);
+        let mut meter = Meter::default();
+        assert_eq!((meter.patch_count(100_000), meter.clamped()), (100_000, 0));
+        assert_eq!((meter.patch_count(u32::MAX), meter.clamped()), (100_000, 1));
     }
 }

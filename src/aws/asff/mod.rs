@@ -23,7 +23,7 @@ use aws_sdk_securityhub::types::{
 use crate::record::{
     Facts, Finding, Lane, PatchDetail, RecordState, Severity, Template, UnixMillis,
 };
-use limits::{Meter, patch_count};
+use limits::Meter;
 #[cfg(test)]
 pub(super) use text::gone_description;
 pub(super) use text::gone_reason;
@@ -43,6 +43,7 @@ pub struct Rendered {
     id: String,
     bytes_max: usize,
     truncated: u32,
+    clamped: u32,
     asff: Box<AwsSecurityFinding>,
 }
 
@@ -65,6 +66,12 @@ impl Rendered {
         self.truncated
     }
 
+    /// Counts in it that were above what ASFF takes.
+    #[must_use]
+    pub fn clamped(&self) -> u32 {
+        self.clamped
+    }
+
     pub(super) fn into_asff(self) -> AwsSecurityFinding {
         *self.asff
     }
@@ -85,7 +92,13 @@ pub fn render(lane: &Lane, finding: &Finding, details: &[PatchDetail]) -> Render
         }
         Template::AwsParity => parity::complete(&mut asff, lane, finding, &mut meter),
     }
-    Rendered { id, bytes_max: meter.bytes(), truncated: meter.truncated(), asff }
+    Rendered {
+        id,
+        bytes_max: meter.bytes(),
+        truncated: meter.truncated(),
+        clamped: meter.clamped(),
+        asff,
+    }
 }
 
 /// What both templates say alike.
@@ -118,12 +131,12 @@ fn patch_summary(facts: &Facts, meter: &mut Meter) -> Option<PatchSummary> {
     Some(
         PatchSummary::builder()
             .id(baseline)
-            .installed_count(patch_count(counts.installed))
-            .missing_count(patch_count(counts.missing))
-            .failed_count(patch_count(counts.failed))
-            .installed_other_count(patch_count(counts.installed_other))
-            .installed_rejected_count(patch_count(counts.installed_rejected))
-            .installed_pending_reboot(patch_count(counts.installed_pending_reboot))
+            .installed_count(meter.patch_count(counts.installed))
+            .missing_count(meter.patch_count(counts.missing))
+            .failed_count(meter.patch_count(counts.failed))
+            .installed_other_count(meter.patch_count(counts.installed_other))
+            .installed_rejected_count(meter.patch_count(counts.installed_rejected))
+            .installed_pending_reboot(meter.patch_count(counts.installed_pending_reboot))
             .set_operation_start_time(facts.operation_start.map(UnixMillis::to_rfc3339))
             .set_operation_end_time(facts.operation_end.map(UnixMillis::to_rfc3339))
             .set_reboot_option(meter.optional::<256, 32>(facts.reboot_option.as_ref()))

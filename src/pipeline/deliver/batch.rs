@@ -39,6 +39,11 @@ impl Prepared {
         self.rendered.as_ref().map_or(aws::asff::FINDING_BYTES_MAX, Rendered::bytes_max)
     }
 
+    /// Counts that were above ASFF's limit.
+    pub fn clamped(&self) -> u32 {
+        self.rendered.as_ref().map_or(0, Rendered::clamped)
+    }
+
     /// Texts and lists that were cut to ASFF's limits.
     pub fn truncated(&self) -> u32 {
         self.rendered.as_ref().map_or(0, Rendered::truncated)

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::watch,
+    sync::{Mutex, watch},
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Settings,
     batch::Prepared,
+    confirm::{Confirmations, Unconfirmed, is_held},
     flight::{Flight, Held, held},
     gate::{Gate, Permit, Stop},
     outcome::{self, Fate, LaneEffect, Plan},
-    read_back::{OpenError, Product, open_lane},
+    read_back::{OpenError, Product, open_lane, read_limiter},
     verdict::{self, Verdict, held_by},
 };
 use crate::{
@@ -67,7 +68,7 @@ impl LaneDelivery {
 enum Done {
     Opened(Result<(), OpenError>),
     Replied { batch: Vec<Prepared>, reply: ImportReply, sent: Sent },
-    Confirmed { prepared: Box<Prepared>, held: Result<bool, AwsError>, sent_at: UnixMillis },
+    Confirmed { asked: Vec<Unconfirmed>, held: Result<Vec<HubRecord>, AwsError> },
     Settled { held: Vec<Held>, result: Result<(), QueueError> },
 }
 
@@ -96,10 +97,13 @@ struct Task {
     state: Arc<LaneState>,
     gate: Gate,
     limiter: Limiter,
+    /// Of `GetFindings`, for whoever reads the hub.
+    reads: Arc<Mutex<Limiter>>,
     jobs: JoinSet<Done>,
     opening: Opening,
     requests: usize,
     flight: Flight,
+    confirmations: Confirmations,
     /// There was nothing to claim when last looked.
     idle: bool,
     probes: u64,
@@ -118,10 +122,12 @@ impl Task {
             lane_metrics: metrics.lane(&lane),
             gate: Gate::new(settings.probe_interval),
             limiter: Limiter::new(rate, burst, Instant::now()),
+            reads: Arc::new(Mutex::new(read_limiter())),
             jobs: JoinSet::new(),
             opening: Opening::Wanted,
             requests: 0,
             flight: Flight::default(),
+            confirmations: Confirmations::default(),
             idle: false,
             probes: 0,
             next_due: None,
@@ -231,11 +237,12 @@ impl Task {
             one_per_node: self.settings.reads_back,
         };
         let renew = self.wants_new_credentials();
+        let reads = Arc::clone(&self.reads);
         self.jobs.spawn(async move {
             if renew {
                 session.renew().await;
             }
-            Done::Opened(open_lane(&session, &queues, &product).await)
+            Done::Opened(open_lane(&session, &queues, &product, &reads).await)
         });
     }
 
@@ -255,6 +262,8 @@ impl Task {
         self.metrics.batch_findings.record(batch.len() as f64);
         let truncated: u32 = batch.iter().map(Prepared::truncated).sum();
         self.metrics.corrections[Correction::Truncated].increment(u64::from(truncated));
+        let clamped: u32 = batch.iter().map(Prepared::clamped).sum();
+        self.metrics.corrections[Correction::CountClamped].increment(u64::from(clamped));
         self.send(batch);
         Ok(true)
     }
@@ -293,8 +302,8 @@ impl Task {
                 self.metrics.hub_request_seconds.record(sent.instant.elapsed().as_secs_f64());
                 self.replied(batch, reply, sent).await
             }
-            Ok(Done::Confirmed { prepared, held, sent_at }) => {
-                self.confirmed(*prepared, held, sent_at);
+            Ok(Done::Confirmed { asked, held }) => {
+                self.confirmed(asked, held);
                 Ok(())
             }
             Ok(Done::Settled { held, result }) => {
@@ -413,10 +422,11 @@ impl Task {
                 Fate::Again => released.push(held(prepared)),
                 Fate::Isolate => self.flight.isolate(prepared),
                 Fate::Halve => halves.push(prepared),
-                Fate::Confirm => self.confirm(prepared, sent_at),
+                Fate::Confirm => self.confirmations.add(prepared, sent_at),
                 Fate::Condemned(message) => self.flight.condemn(prepared, message),
             }
         }
+        self.confirm();
         self.flight.halve(halves);
         if !released.is_empty() {
             self.flight.release(&released);
@@ -454,35 +464,40 @@ impl Task {
         });
     }
 
-    /// Asks the hub whether it holds a finding whose request was answered with nonsense.
-    fn confirm(&mut self, prepared: Prepared, sent_at: UnixMillis) {
-        let session = Arc::clone(&self.session);
-        let product_arn = prepared.claimed.waiting.finding.policy.product_arn(&self.lane);
+    /// Asks the hub whether it holds findings whose requests were answered with nonsense.
+    fn confirm(&mut self) {
+        let Some((product_arn, asked)) = self.confirmations.ask(&self.lane) else { return };
+        let (session, reads) = (Arc::clone(&self.session), Arc::clone(&self.reads));
         self.jobs.spawn(async move {
-            let query = HubQuery::Ids { product_arn, ids: vec![prepared.id.clone()] };
-            let updated_at = Some(prepared.claimed.waiting.finding.updated_at);
+            let ids = asked.iter().map(|(prepared, _)| prepared.id.clone()).collect();
+            let query = HubQuery::Ids { product_arn, ids };
+            reads.lock().await.take().await;
             let held = match session.clients().await {
-                Ok(clients) => clients.hub.get_findings(&query, None).await.map(|page| {
-                    let newest =
-                        |it: &HubRecord| it.id == prepared.id && it.updated_at >= updated_at;
-                    page.items.iter().any(newest)
-                }),
+                Ok(clients) => clients.hub.get_findings(&query, None).await.map(|page| page.items),
                 Err(error) => Err(error),
             };
-            Done::Confirmed { prepared: Box::new(prepared), held, sent_at }
+            Done::Confirmed { asked, held }
         });
     }
 
-    fn confirmed(&mut self, prepared: Prepared, held: Result<bool, AwsError>, sent_at: UnixMillis) {
-        let verdict = match held {
-            Ok(true) => Verdict::Acknowledged { sent_at, aws_request_id: None },
-            Ok(false) => Verdict::Later { sent_at },
-            Err(error) => {
-                tracing::debug!(lane = %self.lane, id = prepared.id, %error, "the outcome is unknown and can't be confirmed");
+    fn confirmed(&mut self, asked: Vec<Unconfirmed>, held: Result<Vec<HubRecord>, AwsError>) {
+        self.confirmations.answered();
+        let records = held.unwrap_or_else(|error| {
+            tracing::debug!(lane = %self.lane, %error, "outcomes are unknown and can't be confirmed");
+            Vec::new()
+        });
+        let mut verdicts = Vec::with_capacity(asked.len());
+        for (prepared, sent_at) in asked {
+            let verdict = if is_held(&prepared, &records) {
+                self.no_longer_stubborn(&prepared.id);
+                Verdict::Acknowledged { sent_at, aws_request_id: None }
+            } else {
                 Verdict::Later { sent_at }
-            }
-        };
-        self.settle(vec![(prepared, verdict)]);
+            };
+            verdicts.push((prepared, verdict));
+        }
+        self.settle(verdicts);
+        self.confirm();
     }
 
     /// With nothing left to try, few rejections are the findings' own fault.
@@ -538,6 +553,7 @@ impl Task {
             self.opening = Opening::Wanted;
         }
         self.flight = Flight::default();
+        self.confirmations = Confirmations::default();
         self.idle = false;
     }
 

@@ -14,6 +14,7 @@
 //! along. Deliberately doesn't know other lanes.
 
 mod batch;
+mod confirm;
 mod flight;
 mod gate;
 mod lane;

@@ -6,7 +6,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     aws::{
@@ -55,11 +55,17 @@ pub struct Product {
     pub one_per_node: bool,
 }
 
+/// The quota of `GetFindings`; a lane has one.
+pub fn read_limiter() -> Limiter {
+    Limiter::new(GET_FINDINGS_PER_SECOND, GET_FINDINGS_BURST, Instant::now())
+}
+
 /// Checks the credentials, and reads back what must be read back.
 pub async fn open_lane(
     session: &LaneSession,
     queues: &Queues,
     product: &Product,
+    reads: &Mutex<Limiter>,
 ) -> Result<(), OpenError> {
     let clients = session.clients().await?;
     let lane = session.lane();
@@ -71,7 +77,8 @@ pub async fn open_lane(
         queues.finish_read_back(lane, Some(HashSet::new())).await?;
         return Ok(());
     }
-    let read = tokio::time::timeout(READ_BACK_MAX, read_back(&clients, lane, queues, product));
+    let read =
+        tokio::time::timeout(READ_BACK_MAX, read_back(&clients, queues, product, reads, lane));
     match read.await.map_err(|_| OpenError::TooSlow)? {
         Ok(found) => {
             if !found.is_empty() {
@@ -99,19 +106,19 @@ pub async fn open_lane(
 /// Adopts all findings of ours, page by page; the nodes they are of.
 async fn read_back(
     clients: &LaneClients,
-    lane: &Lane,
     queues: &Queues,
     product: &Product,
+    reads: &Mutex<Limiter>,
+    lane: &Lane,
 ) -> Result<HashSet<String>, OpenError> {
     let query = HubQuery::Ours {
         product_arn: product.arn.clone().unwrap_or_else(|| lane.default_product_arn()),
         id_prefix: id_prefix(lane, lane.partition()),
     };
-    let mut limiter = Limiter::new(GET_FINDINGS_PER_SECOND, GET_FINDINGS_BURST, Instant::now());
     let mut found = HashSet::new();
     let mut from = None;
     loop {
-        limiter.take().await;
+        reads.lock().await.take().await;
         let page = clients.hub.get_findings(&query, from).await?;
         let states: Vec<HubState> = page
             .items
