@@ -1,5 +1,41 @@
 //! patchferry carries patch-compliance findings from AWS Systems Manager to AWS Security Hub and
 //! loses none on the way.
+//!
+//! # Layout
+//!
+//! In the direction in which the data flows:
+//!
+//! ```text
+//! SSM ─> ingest ─[observed]─> validate ─[assessed]─> transform ─[outbox, per lane]─> deliver ─> hub
+//!           │                     │                      │                             │
+//!           └── ledger: seen      └─> dead letters       └── ledger: desired           └── ledger: acked
+//! ```
+//!
+//! - [`record`]: what travels. Observation, assessment, finding, receipt, dead letter.
+//! - [`pipeline`]: the four stages. `ingest` sweeps a lane's fleet, `validate` judges, `transform`
+//!   decides what the hub is to be told, `deliver` sends until it is acknowledged.
+//! - [`queue`]: the durable queues between them, the ledger, the accounting.
+//! - [`store`]: the only place that knows the engine (sled): one committer, one tree, real fsync.
+//! - [`migrations`]: the ladder of store formats.
+//! - [`aws`]: the only place that knows AWS's SDK: reading SSM, rendering ASFF, sending, and what
+//!   each answer means.
+//!
+//! Around it:
+//!
+//! - [`app`]: the only wiring, from a configuration to running stages.
+//! - [`config`]: every key, its limits and its default.
+//! - [`metrics`]: every metric, in one place.
+//! - [`admin`]: status, status page, HTTP server, admin socket.
+//! - [`cli`]: the commands and exit codes. `main.rs` only calls it.
+//! - [`shutdown`]: the first signal asks, the second insists.
+//! - [`simulator`]: a stand-in for SSM, Security Hub and STS that speaks AWS's wire protocols. It
+//!   shares nothing with the rest.
+//!
+//! Where to begin: the life of a finding is decided in `pipeline/transform.rs`; the outcomes of
+//! sending in `pipeline/deliver/outcome.rs`; what is in a finding in `aws/asff`; how an item moves
+//! from one queue to the next in one commit in `queue/mod.rs` and `store/committer.rs`. Which module
+//! may use which is a table in `tests/architecture.rs`. The integration suite is one binary,
+//! `tests/main.rs`, over one harness, `tests/harness`.
 
 pub mod admin;
 pub mod app;

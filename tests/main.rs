@@ -10,4 +10,5 @@ mod harness;
 mod hostile_input;
 mod life_of_a_finding;
 mod pipeline_faults;
+mod readme;
 mod simulator_contract;

@@ -32,8 +32,8 @@ impl Status {
         let imbalance = self.accounting.imbalance();
         if imbalance != 0 {
             found.push(format!(
-                "the accounting is off by {imbalance}: a defect; keep the state directory and run \
-                 `patchferry store verify`"
+                "the accounting is off by {imbalance}: a defect; keep the state directory and report \
+                 it"
             ));
         }
     }
@@ -47,7 +47,7 @@ impl Status {
                 "free_space" => {
                     "ingest is paused, the file system is nearly full: free space".into()
                 }
-                "operator" => "ingest is paused by an operator: `patchferry resume`".into(),
+                "operator" => "ingest is paused by an operator".into(),
                 other => format!("ingest is paused: {other}"),
             });
         }
@@ -72,11 +72,9 @@ impl Status {
                 && lane.oldest_age_seconds.is_some_and(|age| age > FLOWING_AGE_SECONDS_MAX)
         });
         name("no complete sweep for long", &|lane| self.sweep_is_overdue(lane));
-        name("too many nodes gone at once, see `patchferry reconcile --accept-gone`", &|lane| {
-            lane.gone_withheld_nodes > 0
-        });
+        name("too many nodes gone at once to be believed", &|lane| lane.gone_withheld_nodes > 0);
         name("paused by an operator", &|lane| lane.state == LaneState::Paused);
-        name("no longer configured, see `patchferry lanes retire`", &|lane| {
+        name("no longer configured, what waits there is kept", &|lane| {
             lane.state == LaneState::Orphaned
         });
     }

@@ -73,7 +73,7 @@ impl HoldReason {
             }
             Self::ClockSkewed => "set this machine's clock, e.g. with chrony",
             Self::AccessDenied => {
-                "grant the permission named (`patchferry iam-policy` prints the policy) and check \
+                "grant the permission named (README.md has the policy) and check \
                  the role's trust"
             }
             Self::ForeignAccount => "give the lane a `role_arn` in its own account",

@@ -6,7 +6,7 @@
 //! Whatever is sensitive has no `Debug` or text form that shows it.
 //!
 //! Deliberately doesn't know: AWS's own settings (profile, endpoint, proxy: the SDK reads these),
-//! and whether the lanes can be reached (`patchferry check` does).
+//! and whether the lanes can be reached.
 //!
 //! [`keys`] lists every key; [`rules`] says how each kind of value is read.
 

@@ -267,8 +267,8 @@ const FAMILIES: [LaneFamily; 9] = [
     },
     LaneFamily {
         name: "patchferry_lane_gone_withheld_nodes",
-        help: "Nodes that would have been resolved as gone, too many at once to be believed: \
-               see `patchferry reconcile --accept-gone`.",
+        help: "Nodes that would have been resolved as gone, too many at once to be \
+               believed.",
         write: |lane, series| series.one(&lane.gone_withheld_nodes),
     },
 ];

@@ -131,7 +131,7 @@ fn replace_corrupt(
         quarantine = %set_aside.display(),
         corruption,
         "the store is corrupt and was set aside; findings that were waiting in it may be lost. \
-         SSM is read again and the hub is read back; keep the directory for `store salvage`"
+         SSM is read again and the hub is read back; keep the directory"
     );
     let number = begin_new(&directory)?;
     match open_and_scan(&directory, number)? {
