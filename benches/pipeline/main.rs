@@ -22,6 +22,10 @@ use patchferry::{
 use peer::Peer;
 use usage::Usage;
 
+/// The product's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Nothing here takes longer.
 const PATIENCE: Duration = Duration::from_secs(900);
 
@@ -35,16 +39,16 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         if runs("throughput") {
-            throughput().await;
+            Box::pin(throughput()).await;
         }
         if runs("latency") {
-            latency().await;
+            Box::pin(latency()).await;
         }
         if runs("quota") {
-            quota().await;
+            Box::pin(quota()).await;
         }
         if runs("backlog") {
-            backlog().await;
+            Box::pin(backlog()).await;
         }
     });
 }
@@ -55,7 +59,7 @@ async fn throughput() {
     const NODES: usize = 10_000;
     let state = tempfile::tempdir().expect("a temporary directory");
     let peer = Peer::start(LANES, NODES, 1.0, false);
-    let config = config(state.path(), &peer, Speed::Unlimited);
+    let config = config(state.path(), &peer, &Speed::Unlimited);
     let (before, began) = (Usage::now(), Instant::now());
     let app = start(config, &peer).await;
     let total = i64::try_from(LANES * NODES).expect("a small number");
@@ -83,7 +87,7 @@ async fn latency() {
     let state = tempfile::tempdir().expect("a temporary directory");
     let mut peer = Peer::start(1, 300, 0.0, true);
     peer.tell(&format!("latency {HUB_MS}"));
-    let app = start(config(state.path(), &peer, Speed::Quota), &peer).await;
+    let app = start(config(state.path(), &peer, &Speed::Quota), &peer).await;
     wait_for(&app, |app| app.lanes()[0].sweeps.borrow().complete >= 1).await;
     for round in 0..ROUNDS {
         peer.tell(&format!("break {round}"));
@@ -111,7 +115,7 @@ async fn quota() {
     let state = tempfile::tempdir().expect("a temporary directory");
     let mut peer = Peer::start(1, NODES, 1.0, true);
     peer.tell("outage");
-    let app = start(config(state.path(), &peer, Speed::Quota), &peer).await;
+    let app = start(config(state.path(), &peer, &Speed::Quota), &peer).await;
     fill(&app, NODES).await;
     peer.tell("heal");
     wait_for(&app, |app| app.queues().accounting().delivered > 0).await;
@@ -216,7 +220,7 @@ enum Speed {
     Quota,
 }
 
-fn config(directory: &Path, peer: &Peer, speed: Speed) -> Config {
+fn config(directory: &Path, peer: &Peer, speed: &Speed) -> Config {
     let mut config = Config::defaults(directory.join("state"));
     config.lanes =
         Some(peer.lanes.iter().map(|lane| LaneConfig { lane: lane.clone(), role: None }).collect());
@@ -230,12 +234,13 @@ fn config(directory: &Path, peer: &Peer, speed: Speed) -> Config {
     config
 }
 
-async fn start(config: Config, peer: &Peer) -> App {
+async fn start(config: Config, peer: &Peer) -> Box<App> {
     let secret = patchferry::simulator::SECRET_ACCESS_KEY;
     let aws = Aws::for_endpoint(&peer.url, &peer::region(0), &peer.access_key_id, secret)
         .expect("an HTTP client");
     let clock = Clock::system();
-    App::start(Options { config, aws, clock, listen: false }).await.expect("the daemon starts")
+    let options = Options { config, aws, clock, listen: false };
+    Box::new(Box::pin(App::start(options)).await.expect("the daemon starts"))
 }
 
 /// Waits until the whole fleet is in the outbox.

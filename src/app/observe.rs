@@ -97,6 +97,10 @@ impl Observer {
         for lane in self.all_lanes() {
             self.refresh_lane(&lane).await?;
         }
+        let lanes = self.queues.lanes();
+        let stubborn: u64 =
+            lanes.iter().map(|lane| self.queues.lane(lane).stubborn_findings()).sum();
+        metrics.stubborn_findings.set(f64_of(stubborn));
         self.refresh_store();
         Ok(())
     }
@@ -157,7 +161,10 @@ impl Observer {
 
     /// What only a running daemon knows of a lane.
     fn complete_lane(&self, status: &mut LaneStatus) {
-        let Some(looked) = self.served.get(&status.lane) else { return };
+        let Some(looked) = self.served.get(&status.lane) else {
+            status.state = LaneState::Orphaned;
+            return;
+        };
         let view = looked.view.borrow().clone();
         status.state = view.state;
         status.since_unix_ms = view.since;

@@ -64,7 +64,9 @@ fn age_seconds(queues: &Queues, since: UnixMillis) -> u64 {
 /// The status as far as the store tells it; lane states are what a daemon knows.
 pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, QueueError> {
     let mut lanes = Vec::new();
+    let mut stubborn = 0;
     for lane in queues.lanes() {
+        stubborn += queues.lane(&lane).stubborn_findings();
         lanes.push(lane_status(queues, lane).await?);
     }
     let mut dead_letters: Vec<DeadLetterCount> = queues
@@ -89,7 +91,7 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
         accounting: accounting(queues),
         latency: None,
         dead_letters,
-        stubborn_findings: 0,
+        stubborn_findings: stubborn,
         ingest_paused: space.pause.iter().map(|pause| pause.as_str().to_string()).collect(),
         store: StoreStatus {
             live_bytes: space.live_bytes,
@@ -108,7 +110,7 @@ async fn lane_status(queues: &Queues, lane: Lane) -> Result<LaneStatus, QueueErr
     }
     Ok(LaneStatus {
         oldest_age_seconds: lane_age(queues, &lane).await?,
-        state: LaneState::Orphaned,
+        state: LaneState::Stopped,
         since_unix_ms: queues.clock().now(),
         note: None,
         outbox_findings: (state.outbox_findings() + state.delayed_findings()).unsigned_abs(),

@@ -39,6 +39,8 @@ pub enum LaneState {
     Dormant,
     /// No longer configured, but its outbox isn't empty.
     Orphaned,
+    /// No daemon runs; only ever in the status of a store that is looked at by itself.
+    Stopped,
 }
 
 impl LaneState {
@@ -55,6 +57,7 @@ impl LaneState {
             Self::Paused => "paused",
             Self::Dormant => "dormant",
             Self::Orphaned => "orphaned",
+            Self::Stopped => "stopped",
         }
     }
 
@@ -72,6 +75,7 @@ impl LaneState {
             Self::Paused,
             Self::Dormant,
             Self::Orphaned,
+            Self::Stopped,
         ]
         .into_iter()
         .find(|known| known.as_str() == state)

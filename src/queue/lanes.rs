@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -26,6 +26,7 @@ pub struct LaneState {
     outbox: AtomicI64,
     delayed: AtomicI64,
     open: [AtomicI64; 5],
+    stubborn: AtomicU64,
     pub(super) reads: Mutex<ReadNumbers>,
 }
 
@@ -52,6 +53,15 @@ impl LaneState {
 
     pub fn open_findings(&self, severity: Severity) -> i64 {
         self.open[severity as usize].load(Ordering::Acquire)
+    }
+
+    /// Findings that have failed so often that somebody should look.
+    pub fn stubborn_findings(&self) -> u64 {
+        self.stubborn.load(Ordering::Acquire)
+    }
+
+    pub fn set_stubborn_findings(&self, findings: u64) {
+        self.stubborn.store(findings, Ordering::Release);
     }
 
     fn apply(&self, effect: LaneEffect) {

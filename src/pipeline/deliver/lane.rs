@@ -451,7 +451,7 @@ impl Task {
                 && matches!(verdict, Verdict::Later { .. })
                 && self.stubborn.insert(prepared.id.clone())
             {
-                self.metrics.stubborn_findings.increment(1);
+                self.state.set_stubborn_findings(self.stubborn.len() as u64);
             }
         }
         let settlements =
@@ -592,7 +592,7 @@ impl Task {
 
     fn no_longer_stubborn(&mut self, id: &str) {
         if self.stubborn.remove(id) {
-            self.metrics.stubborn_findings.decrement(1);
+            self.state.set_stubborn_findings(self.stubborn.len() as u64);
         }
     }
 }
