@@ -141,7 +141,7 @@ async fn backlog() {
     let state = tempfile::tempdir().expect("a temporary directory");
     let mut peer = Peer::start(1, NODES, 1.0, true);
     peer.tell("outage");
-    let child = Daemon::start(state.path(), &peer);
+    let mut child = Daemon::start(state.path(), &peer);
     child.wait_for_outbox(NODES).await;
     println!("backlog of {NODES} findings in one lane, the daemon as a process of its own:");
     line("RSS", Usage::rss_mib_of(child.id()), "MiB", Some((150.0, Aim::AtMost)));
@@ -180,7 +180,7 @@ impl Daemon {
             .env("AWS_SECRET_ACCESS_KEY", patchferry::simulator::SECRET_ACCESS_KEY)
             .env("AWS_REGION", peer::region(0))
             .env("PATCHFERRY_STATE_DIR", &state_dir)
-            .env("PATCHFERRY_INGEST__SSM_REQUESTS_PER_SECOND", "1000")
+            .env("PATCHFERRY_INGEST__SSM_REQUESTS_PER_SECOND", "100")
             .env("PATCHFERRY_INGEST__PATCH_DETAILS", "false")
             .env("PATCHFERRY_HTTP__LISTEN", "127.0.0.1:0")
             .env("PATCHFERRY_LOG__LEVEL", "error")
@@ -193,12 +193,13 @@ impl Daemon {
         self.child.id()
     }
 
-    async fn wait_for_outbox(&self, findings: usize) {
+    async fn wait_for_outbox(&mut self, findings: usize) {
         use patchferry::admin::socket::{self, Request, Response};
         let path = socket::path(&self.state_dir);
         let began = Instant::now();
         loop {
             assert!(began.elapsed() < PATIENCE, "the backlog is never there");
+            assert!(self.child.try_wait().is_ok_and(|it| it.is_none()), "the daemon has ended");
             tokio::time::sleep(Duration::from_millis(200)).await;
             if let Ok(Some(Response::Status(status))) = socket::ask(&path, &Request::Status).await
                 && status.lanes.iter().map(|lane| lane.outbox_findings).sum::<u64>()

@@ -5,7 +5,8 @@
 //! construction; a finding stays under [`FINDING_BYTES_MAX`]; truncations are marked and counted.
 //!
 //! The SDK's types for findings have inline room for every kind of resource (tens of KB), and its
-//! builders move them at every step: here they are made empty and filled in place.
+//! builders move them at every step: here they are made empty and filled in place, and the largest
+//! part, the resource, only when the request is made.
 //!
 //! Deliberately doesn't know: what the hub holds, and whether this finding will ever be sent.
 
@@ -24,6 +25,7 @@ use crate::record::{
     Facts, Finding, Lane, PatchDetail, RecordState, Severity, Template, UnixMillis,
 };
 use limits::Meter;
+use resource::NodeResource;
 #[cfg(test)]
 pub(super) use text::gone_description;
 pub(super) use text::gone_reason;
@@ -44,7 +46,9 @@ pub struct Rendered {
     bytes_max: usize,
     truncated: u32,
     clamped: u32,
+    /// Without its resource.
     asff: Box<AwsSecurityFinding>,
+    resource: NodeResource,
 }
 
 impl Rendered {
@@ -73,7 +77,9 @@ impl Rendered {
     }
 
     pub(super) fn into_asff(self) -> AwsSecurityFinding {
-        *self.asff
+        let mut asff = *self.asff;
+        asff.resources = Some(self.resource.into_resources());
+        asff
     }
 }
 
@@ -86,18 +92,17 @@ pub fn render(lane: &Lane, finding: &Finding, details: &[PatchDetail]) -> Render
     let mut asff = Box::new(AwsSecurityFinding::builder().build());
     let id = finding.id.render(lane, &finding.node);
     common(&mut asff, lane, finding, &id, &mut meter);
-    match finding.policy.template {
-        Template::Patchferry => {
-            patchferry::complete(&mut asff, lane, finding, details, &mut meter);
-        }
+    let resource = match finding.policy.template {
+        Template::Patchferry => patchferry::complete(&mut asff, lane, finding, details, &mut meter),
         Template::AwsParity => parity::complete(&mut asff, lane, finding, &mut meter),
-    }
+    };
     Rendered {
         id,
         bytes_max: meter.bytes(),
         truncated: meter.truncated(),
         clamped: meter.clamped(),
         asff,
+        resource,
     }
 }
 

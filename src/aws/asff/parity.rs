@@ -4,12 +4,12 @@
 //! `tests/fixtures/aws-example-finding.json`), without what the service fills in or reserves:
 //! `aws/…` `ProductFields`, Workflow, `WorkflowState`, Severity.Normalized.
 
-use aws_sdk_securityhub::types::{AwsSecurityFinding, Resource, Severity};
+use aws_sdk_securityhub::types::{AwsSecurityFinding, Severity};
 
 use super::{
     GENERATOR_ID,
     limits::Meter,
-    resource::{EC2_INSTANCE, asff_partition},
+    resource::{EC2_INSTANCE, NodeResource, asff_partition},
     severity_label, text,
 };
 use crate::record::{Finding, FindingId, Lane};
@@ -22,14 +22,7 @@ pub(super) fn complete(
     lane: &Lane,
     finding: &Finding,
     meter: &mut Meter,
-) {
-    // Hybrid nodes too are shown as EC2 instances, by their bare id.
-    let resource = Resource::builder()
-        .r#type(EC2_INSTANCE)
-        .id(finding.node.as_str())
-        .set_partition(asff_partition(lane.partition()))
-        .region(lane.region.as_str())
-        .build();
+) -> NodeResource {
     asff.generator_id = meter.text::<512>(execution_id(finding));
     asff.types = Some(vec![TYPE.to_owned()]);
     asff.severity = Some(Severity::builder().label(severity_label(finding.severity)).build());
@@ -37,7 +30,16 @@ pub(super) fn complete(
     asff.description = Some(text::DESCRIPTION.to_owned());
     asff.remediation = Some(text::remediation(text::OLD_REMEDIATION_URL));
     asff.source_url = text::source_url(lane, &finding.node, "managed-instances");
-    asff.resources = Some(vec![resource]);
+    // Hybrid nodes too are shown as EC2 instances, by their bare id.
+    NodeResource {
+        r#type: EC2_INSTANCE,
+        id: Some(finding.node.to_string()),
+        partition: asff_partition(lane.partition()),
+        region: lane.region.to_string(),
+        instance: None,
+        patches: None,
+        other: None,
+    }
 }
 
 /// The id of the run that found it; the constant where none is known, as the field is required.

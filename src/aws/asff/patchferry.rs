@@ -11,7 +11,9 @@ use aws_sdk_securityhub::types::{
 use super::{
     GENERATOR_ID,
     limits::{Meter, Pairs},
-    patches, resource, severity_label, text,
+    patches,
+    resource::NodeResource,
+    severity_label, text,
 };
 use crate::record::{Finding, Lane, PatchDetail, RecordState, Text};
 
@@ -26,7 +28,7 @@ pub(super) fn complete(
     finding: &Finding,
     details: &[PatchDetail],
     meter: &mut Meter,
-) {
+) -> NodeResource {
     let (node, facts, policy) = (&finding.node, &finding.facts, &finding.policy);
     let severity =
         FindingProviderSeverity::builder().label(severity_label(finding.severity)).build();
@@ -42,9 +44,9 @@ pub(super) fn complete(
     asff.remediation = Some(text::remediation(text::REMEDIATION_URL));
     asff.source_url = text::source_url(lane, node, "fleet-manager");
     asff.compliance = Some(compliance(finding.state));
-    asff.resources = Some(resource::resources(lane, finding, meter));
     asff.product_fields = product_fields(finding, details, meter).into_map();
     asff.vulnerabilities = patches::vulnerabilities(details, meter);
+    NodeResource::of(lane, finding, meter)
 }
 
 fn name(meter: &mut Meter, given: Option<&Text<128>>, default: &str) -> Option<String> {

@@ -3,7 +3,10 @@
 //! EC2 nodes are `AwsEc2Instance` by ARN. Hybrid nodes are `Other` by their managed-instance ARN,
 //! unless the policy asks for AWS's way, which calls them EC2 instances as well.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use aws_sdk_securityhub::types::{
     AwsEc2InstanceDetails, AwsSsmComplianceSummary, AwsSsmPatch, AwsSsmPatchComplianceDetails,
@@ -20,26 +23,49 @@ const OTHER_CHARS_MAX: usize = 1023;
 /// Names and numbers of the compliance summary, and the frames of the details.
 const DETAILS_FRAME_BYTES: usize = 1_500;
 
-pub(super) fn resources(lane: &Lane, finding: &Finding, meter: &mut Meter) -> Vec<Resource> {
-    let as_ec2 = finding.node.kind() == NodeKind::Ec2
-        || finding.policy.hybrid_as == HybridAs::AwsEc2Instance;
-    let mut resources = vec![Resource::builder().build()];
-    let resource = &mut resources[0];
-    resource.r#type = Some(if as_ec2 { EC2_INSTANCE } else { OTHER }.to_owned());
-    resource.id = meter.text::<512>(&arn(lane, finding));
-    resource.partition = asff_partition(lane.partition());
-    resource.region = Some(lane.region.to_string());
+/// The resource before it takes the SDK's form, which has inline room for every kind of resource
+/// there is: tens of KB each. A finding that waits for its request holds this.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct NodeResource {
+    pub r#type: &'static str,
+    pub id: Option<String>,
+    pub partition: Option<AsffPartition>,
+    pub region: String,
+    pub instance: Option<AwsEc2InstanceDetails>,
+    pub patches: Option<AwsSsmPatchComplianceDetails>,
+    pub other: Option<HashMap<String, String>>,
+}
 
-    let instance = as_ec2.then(|| addresses(&finding.facts, meter)).flatten();
-    let patches = patch_compliance(&finding.facts, meter);
-    let other = node_facts(&finding.facts, meter).into_map();
-    if instance.is_some() || patches.is_some() || other.is_some() {
-        let details = resource.details.insert(ResourceDetails::builder().build());
-        details.aws_ec2_instance = instance;
-        details.aws_ssm_patch_compliance = patches;
-        details.other = other;
+impl NodeResource {
+    pub fn of(lane: &Lane, finding: &Finding, meter: &mut Meter) -> Self {
+        let as_ec2 = finding.node.kind() == NodeKind::Ec2
+            || finding.policy.hybrid_as == HybridAs::AwsEc2Instance;
+        Self {
+            r#type: if as_ec2 { EC2_INSTANCE } else { OTHER },
+            id: meter.text::<512>(&arn(lane, finding)),
+            partition: asff_partition(lane.partition()),
+            region: lane.region.to_string(),
+            instance: as_ec2.then(|| addresses(&finding.facts, meter)).flatten(),
+            patches: patch_compliance(&finding.facts, meter),
+            other: node_facts(&finding.facts, meter).into_map(),
+        }
     }
-    resources
+
+    pub fn into_resources(self) -> Vec<Resource> {
+        let mut resources = vec![Resource::builder().build()];
+        let resource = &mut resources[0];
+        resource.r#type = Some(self.r#type.to_owned());
+        resource.id = self.id;
+        resource.partition = self.partition;
+        resource.region = Some(self.region);
+        if self.instance.is_some() || self.patches.is_some() || self.other.is_some() {
+            let details = resource.details.insert(ResourceDetails::builder().build());
+            details.aws_ec2_instance = self.instance;
+            details.aws_ssm_patch_compliance = self.patches;
+            details.other = self.other;
+        }
+        resources
+    }
 }
 
 /// The ARN tells what the node is, whatever type it is shown as.
