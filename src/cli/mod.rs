@@ -55,9 +55,9 @@ struct Place {
     state_dir: Option<PathBuf>,
 }
 
-/// The SDK's parsers of findings have large frames where they aren't optimised; what isn't used
-/// of this costs no memory.
-const THREAD_STACK_BYTES: usize = 8 << 20;
+/// The SDK's reader of a finding's resources has a frame of more than 8 MiB where it isn't
+/// optimised; what isn't used of this costs no memory.
+const THREAD_STACK_BYTES: usize = 32 << 20;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
