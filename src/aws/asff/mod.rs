@@ -4,9 +4,6 @@
 //! keys within the JSON isn't fixed by the SDK, and means nothing); every limit of ASFF holds by
 //! construction; a finding stays under [`FINDING_BYTES_MAX`]; truncations are marked and counted.
 //!
-//! The SDK's types for findings have inline room for every kind of resource (tens of KB), and its
-//! builders move them at every step: here they are made empty and filled in place.
-//!
 //! Deliberately doesn't know: what the hub holds, and whether this finding will ever be sent.
 
 mod limits;
@@ -18,11 +15,10 @@ mod text;
 
 use aws_sdk_securityhub::types::{
     AwsSecurityFinding, PatchSummary, RecordState as AsffRecordState, SeverityLabel,
+    builders::AwsSecurityFindingBuilder,
 };
 
-use crate::record::{
-    Facts, Finding, Lane, PatchDetail, RecordState, Severity, Template, UnixMillis,
-};
+use crate::record::{Facts, Finding, Lane, PatchDetail, RecordState, Severity, Template};
 use limits::{Meter, patch_count};
 #[cfg(test)]
 pub(super) use text::gone_description;
@@ -43,7 +39,7 @@ pub struct Rendered {
     id: String,
     bytes_max: usize,
     truncated: u32,
-    asff: Box<AwsSecurityFinding>,
+    asff: AwsSecurityFinding,
 }
 
 impl Rendered {
@@ -66,7 +62,7 @@ impl Rendered {
     }
 
     pub(super) fn into_asff(self) -> AwsSecurityFinding {
-        *self.asff
+        self.asff
     }
 }
 
@@ -76,35 +72,32 @@ impl Rendered {
 pub fn render(lane: &Lane, finding: &Finding, details: &[PatchDetail]) -> Rendered {
     let mut meter = Meter::default();
     meter.add(FRAME_BYTES);
-    let mut asff = Box::new(AwsSecurityFinding::builder().build());
-    let id = finding.id.render(lane, &finding.node);
-    common(&mut asff, lane, finding, &id, &mut meter);
-    match finding.policy.template {
-        Template::Patchferry => {
-            patchferry::complete(&mut asff, lane, finding, details, &mut meter);
-        }
-        Template::AwsParity => parity::complete(&mut asff, lane, finding, &mut meter),
+    let base = common(lane, finding, &mut meter);
+    let builder = match finding.policy.template {
+        Template::Patchferry => patchferry::complete(base, lane, finding, details, &mut meter),
+        Template::AwsParity => parity::complete(base, lane, finding, &mut meter),
+    };
+    Rendered {
+        id: finding.id.render(lane, &finding.node),
+        bytes_max: meter.bytes(),
+        truncated: meter.truncated(),
+        asff: builder.build(),
     }
-    Rendered { id, bytes_max: meter.bytes(), truncated: meter.truncated(), asff }
 }
 
 /// What both templates say alike.
-fn common(
-    asff: &mut AwsSecurityFinding,
-    lane: &Lane,
-    finding: &Finding,
-    id: &str,
-    meter: &mut Meter,
-) {
+fn common(lane: &Lane, finding: &Finding, meter: &mut Meter) -> AwsSecurityFindingBuilder {
     let configured = meter.text::<2048>(&finding.policy.product_arn(lane));
-    asff.schema_version = Some(SCHEMA_VERSION.to_owned());
-    asff.id = meter.text::<512>(id);
-    asff.product_arn = configured.or_else(|| Some(lane.default_product_arn()));
-    asff.aws_account_id = Some(lane.account.to_string());
-    asff.created_at = Some(finding.created_at.to_rfc3339());
-    asff.updated_at = Some(finding.updated_at.to_rfc3339());
-    asff.record_state = Some(record_state(finding.state));
-    asff.patch_summary = patch_summary(&finding.facts, meter);
+    let product_arn = configured.unwrap_or_else(|| lane.default_product_arn());
+    AwsSecurityFinding::builder()
+        .schema_version(SCHEMA_VERSION)
+        .set_id(meter.text::<512>(&finding.id.render(lane, &finding.node)))
+        .product_arn(product_arn)
+        .aws_account_id(lane.account.as_str())
+        .created_at(finding.created_at.to_rfc3339())
+        .updated_at(finding.updated_at.to_rfc3339())
+        .record_state(record_state(finding.state))
+        .set_patch_summary(patch_summary(&finding.facts, meter))
 }
 
 /// ASFF's `PatchSummary`. Its Id is required, so there is none without a baseline.
@@ -124,8 +117,12 @@ fn patch_summary(facts: &Facts, meter: &mut Meter) -> Option<PatchSummary> {
             .installed_other_count(patch_count(counts.installed_other))
             .installed_rejected_count(patch_count(counts.installed_rejected))
             .installed_pending_reboot(patch_count(counts.installed_pending_reboot))
-            .set_operation_start_time(facts.operation_start.map(UnixMillis::to_rfc3339))
-            .set_operation_end_time(facts.operation_end.map(UnixMillis::to_rfc3339))
+            .set_operation_start_time(
+                facts.operation_start.map(super::super::record::time::UnixMillis::to_rfc3339),
+            )
+            .set_operation_end_time(
+                facts.operation_end.map(super::super::record::time::UnixMillis::to_rfc3339),
+            )
             .set_reboot_option(meter.optional::<256, 32>(facts.reboot_option.as_ref()))
             .set_operation(operation.and_then(|text| meter.text::<256>(&text)))
             .build(),

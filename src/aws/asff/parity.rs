@@ -4,7 +4,7 @@
 //! `tests/fixtures/aws-example-finding.json`), without what the service fills in or reserves:
 //! `aws/…` `ProductFields`, Workflow, `WorkflowState`, Severity.Normalized.
 
-use aws_sdk_securityhub::types::{AwsSecurityFinding, Resource, Severity};
+use aws_sdk_securityhub::types::{Resource, Severity, builders::AwsSecurityFindingBuilder};
 
 use super::{
     GENERATOR_ID,
@@ -18,11 +18,11 @@ use crate::record::{Finding, FindingId, Lane};
 const TYPE: &str = "Software & Configuration Checks/Patch Management/Compliance";
 
 pub(super) fn complete(
-    asff: &mut AwsSecurityFinding,
+    base: AwsSecurityFindingBuilder,
     lane: &Lane,
     finding: &Finding,
     meter: &mut Meter,
-) {
+) -> AwsSecurityFindingBuilder {
     // Hybrid nodes too are shown as EC2 instances, by their bare id.
     let resource = Resource::builder()
         .r#type(EC2_INSTANCE)
@@ -30,14 +30,15 @@ pub(super) fn complete(
         .set_partition(asff_partition(lane.partition()))
         .region(lane.region.as_str())
         .build();
-    asff.generator_id = meter.text::<512>(execution_id(finding));
-    asff.types = Some(vec![TYPE.to_owned()]);
-    asff.severity = Some(Severity::builder().label(severity_label(finding.severity)).build());
-    asff.title = Some(text::TITLE.to_owned());
-    asff.description = Some(text::DESCRIPTION.to_owned());
-    asff.remediation = Some(text::remediation(text::OLD_REMEDIATION_URL));
-    asff.source_url = text::source_url(lane, &finding.node, "managed-instances");
-    asff.resources = Some(vec![resource]);
+    let severity = Severity::builder().label(severity_label(finding.severity)).build();
+    base.set_generator_id(meter.text::<512>(execution_id(finding)))
+        .types(TYPE)
+        .severity(severity)
+        .title(text::TITLE)
+        .description(text::DESCRIPTION)
+        .remediation(text::remediation(text::OLD_REMEDIATION_URL))
+        .set_source_url(text::source_url(lane, &finding.node, "managed-instances"))
+        .resources(resource)
 }
 
 /// The id of the run that found it; the constant where none is known, as the field is required.

@@ -4,8 +4,8 @@
 //! level survive updates. No `aws/…` `ProductFields` (reserved), nothing that the service fills in.
 
 use aws_sdk_securityhub::types::{
-    AwsSecurityFinding, Compliance, ComplianceStatus, FindingProviderFields,
-    FindingProviderSeverity, StatusReason,
+    Compliance, ComplianceStatus, FindingProviderFields, FindingProviderSeverity, StatusReason,
+    builders::AwsSecurityFindingBuilder,
 };
 
 use super::{
@@ -21,30 +21,34 @@ const PRODUCT_NAME: &str = "Systems Manager Patch Manager";
 const COMPANY_NAME: &str = "patchferry";
 
 pub(super) fn complete(
-    asff: &mut AwsSecurityFinding,
+    base: AwsSecurityFindingBuilder,
     lane: &Lane,
     finding: &Finding,
     details: &[PatchDetail],
     meter: &mut Meter,
-) {
+) -> AwsSecurityFindingBuilder {
     let (node, facts, policy) = (&finding.node, &finding.facts, &finding.policy);
-    let severity =
-        FindingProviderSeverity::builder().label(severity_label(finding.severity)).build();
-    let provider = FindingProviderFields::builder().severity(severity).types(TYPE).build();
-    asff.generator_id = Some(GENERATOR_ID.to_owned());
-    asff.product_name = name(meter, policy.product_name.as_ref(), PRODUCT_NAME);
-    asff.company_name = name(meter, policy.company_name.as_ref(), COMPANY_NAME);
-    asff.first_observed_at = Some(finding.first_observed_at.to_rfc3339());
-    asff.last_observed_at = Some(finding.last_observed_at.to_rfc3339());
-    asff.finding_provider_fields = Some(provider);
-    asff.title = meter.text::<256>(&format!("{}: {node}", text::TITLE));
-    asff.description = meter.text::<1024>(&text::description(node, facts));
-    asff.remediation = Some(text::remediation(text::REMEDIATION_URL));
-    asff.source_url = text::source_url(lane, node, "fleet-manager");
-    asff.compliance = Some(compliance(finding.state));
-    asff.resources = Some(resource::resources(lane, finding, meter));
-    asff.product_fields = product_fields(finding, details, meter).into_map();
-    asff.vulnerabilities = patches::vulnerabilities(details, meter);
+    let title = format!("{}: {node}", text::TITLE);
+    let provider = FindingProviderFields::builder()
+        .severity(
+            FindingProviderSeverity::builder().label(severity_label(finding.severity)).build(),
+        )
+        .types(TYPE)
+        .build();
+    base.generator_id(GENERATOR_ID)
+        .set_product_name(name(meter, policy.product_name.as_ref(), PRODUCT_NAME))
+        .set_company_name(name(meter, policy.company_name.as_ref(), COMPANY_NAME))
+        .first_observed_at(finding.first_observed_at.to_rfc3339())
+        .last_observed_at(finding.last_observed_at.to_rfc3339())
+        .finding_provider_fields(provider)
+        .set_title(meter.text::<256>(&title))
+        .set_description(meter.text::<1024>(&text::description(node, facts)))
+        .remediation(text::remediation(text::REMEDIATION_URL))
+        .set_source_url(text::source_url(lane, node, "fleet-manager"))
+        .compliance(compliance(finding.state))
+        .resources(resource::resource(lane, finding, meter))
+        .set_product_fields(product_fields(finding, details, meter).into_map())
+        .set_vulnerabilities(patches::vulnerabilities(details, meter))
 }
 
 fn name(meter: &mut Meter, given: Option<&Text<128>>, default: &str) -> Option<String> {

@@ -20,26 +20,21 @@ const OTHER_CHARS_MAX: usize = 1023;
 /// Names and numbers of the compliance summary, and the frames of the details.
 const DETAILS_FRAME_BYTES: usize = 1_500;
 
-pub(super) fn resources(lane: &Lane, finding: &Finding, meter: &mut Meter) -> Vec<Resource> {
+pub(super) fn resource(lane: &Lane, finding: &Finding, meter: &mut Meter) -> Resource {
     let as_ec2 = finding.node.kind() == NodeKind::Ec2
         || finding.policy.hybrid_as == HybridAs::AwsEc2Instance;
-    let mut resources = vec![Resource::builder().build()];
-    let resource = &mut resources[0];
-    resource.r#type = Some(if as_ec2 { EC2_INSTANCE } else { OTHER }.to_owned());
-    resource.id = meter.text::<512>(&arn(lane, finding));
-    resource.partition = asff_partition(lane.partition());
-    resource.region = Some(lane.region.to_string());
-
-    let instance = as_ec2.then(|| addresses(&finding.facts, meter)).flatten();
-    let patches = patch_compliance(&finding.facts, meter);
-    let other = node_facts(&finding.facts, meter).into_map();
-    if instance.is_some() || patches.is_some() || other.is_some() {
-        let details = resource.details.insert(ResourceDetails::builder().build());
-        details.aws_ec2_instance = instance;
-        details.aws_ssm_patch_compliance = patches;
-        details.other = other;
-    }
-    resources
+    let details = ResourceDetails::builder()
+        .set_aws_ec2_instance(as_ec2.then(|| addresses(&finding.facts, meter)).flatten())
+        .set_aws_ssm_patch_compliance(patch_compliance(&finding.facts, meter))
+        .set_other(node_facts(&finding.facts, meter).into_map())
+        .build();
+    Resource::builder()
+        .r#type(if as_ec2 { EC2_INSTANCE } else { OTHER })
+        .set_id(meter.text::<512>(&arn(lane, finding)))
+        .set_partition(asff_partition(lane.partition()))
+        .region(lane.region.as_str())
+        .set_details((details != ResourceDetails::builder().build()).then_some(details))
+        .build()
 }
 
 /// The ARN tells what the node is, whatever type it is shown as.

@@ -106,7 +106,10 @@ impl Sweep<'_> {
                 break;
             }
         }
-        report.never_scanned = nodes.keys().filter(|node| !seen_nodes.contains(*node)).count();
+        report.never_scanned = nodes
+            .keys()
+            .filter(|node| !seen_nodes.iter().any(|seen| seen.as_str() == *node))
+            .count();
         report.nodes = seen_nodes.len() + report.never_scanned;
         self.show(&report);
         Ok(report)
