@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used)] // a test that can't go on may panic where it stands
 
+mod architecture;
 mod asff_rendering;
 mod configuration;
+mod daemon;
 mod dashboard;
 mod demo;
 mod harness;
 mod hostile_input;
+mod kill_storm;
 mod life_of_a_finding;
 mod pipeline_faults;
 mod readme;
 mod simulator_contract;
+mod store;

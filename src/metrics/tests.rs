@@ -1,3 +1,5 @@
+//! What is exposed: names, labels, help, and that all is there at the start.
+
 use super::*;
 
 const BUILD: BuildInfo = BuildInfo { version: "1.2.3", revision: "abc" };

@@ -92,16 +92,24 @@ impl Opened {
 /// Opens the live store of a state directory, or makes the first one.
 pub fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
     let directory = StateDirectory::lock(&options.state_dir)?;
-    let number = match directory.current()? {
-        Some((number, format)) => {
-            refuse_newer(&directory.store_path(number), format)?;
-            number
-        }
-        None => begin_new(&directory)?,
+    let Some((number, format)) = directory.current()? else {
+        let number = directory.next_number()?;
+        return begin_new(directory, number, None);
     };
-    match open_and_scan(&directory, number)? {
-        Ok((engine, entries)) => finish(directory, engine, number, entries, None),
+    refuse_newer(&directory.store_path(number), format)?;
+    match open_and_scan(&directory, number)?.and_then(with_version) {
+        Ok(scanned) => finish(directory, scanned, number, None),
         Err(corruption) => replace_corrupt(directory, number, &corruption),
+    }
+}
+
+/// A store that `CURRENT` names has a format record, since it was written first. sled opens a
+/// file that was cut or overwritten as an empty store without a word: this is what tells.
+fn with_version((engine, entries): (Engine, u64)) -> Result<Scanned, String> {
+    match version::read(&engine) {
+        Ok(Some(version)) => Ok(Scanned { engine, entries, version }),
+        Ok(None) => Err(format!("its format record is gone, {entries} entries are left")),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -112,11 +120,21 @@ fn refuse_newer(path: &Path, found: FormatVersion) -> Result<(), OpenError> {
     Err(OpenError::Newer { path: path.into(), found: found.0, known: FORMAT_VERSION.0 })
 }
 
-fn begin_new(directory: &StateDirectory) -> Result<u64, OpenError> {
-    let number = directory.next_number()?;
-    directory.create_store(number)?;
+/// Makes a store and only then names it, so that a store that is named has once been complete.
+fn begin_new(
+    directory: StateDirectory,
+    number: u64,
+    quarantined: Option<PathBuf>,
+) -> Result<Opened, OpenError> {
+    let path = directory.create_store(number)?;
+    let (engine, entries) = open_and_scan(&directory, number)?
+        .map_err(|detail| OpenError::Store(StoreError::Corrupt { path, detail }))?;
+    let (key, value) = version::record(FORMAT_VERSION);
+    engine.apply(Writes::from([(key.as_bytes().to_vec(), Some(value))]))?;
+    engine.flush()?;
     directory.set_current(number, FORMAT_VERSION)?;
-    Ok(number)
+    let scanned = Scanned { engine, entries, version: FORMAT_VERSION };
+    finish(directory, scanned, number, quarantined)
 }
 
 fn replace_corrupt(
@@ -133,40 +151,24 @@ fn replace_corrupt(
         "the store is corrupt and was set aside; findings that were waiting in it may be lost. \
          SSM is read again and the hub is read back; keep the directory"
     );
-    let number = begin_new(&directory)?;
-    match open_and_scan(&directory, number)? {
-        Ok((engine, entries)) => finish(directory, engine, number, entries, Some(set_aside)),
-        Err(detail) => {
-            let path = directory.store_path(number);
-            Err(OpenError::Store(StoreError::Corrupt { path, detail }))
-        }
-    }
+    // Of a store whose directory is gone, only `CURRENT` remembers the number.
+    let next = directory.next_number()?.max(number + 1);
+    begin_new(directory, next, Some(set_aside))
 }
 
 fn finish(
     directory: StateDirectory,
-    engine: Engine,
+    scanned: Scanned,
     number: u64,
-    entries: u64,
     quarantined: Option<PathBuf>,
 ) -> Result<Opened, OpenError> {
-    let version = match version::read(&engine)? {
-        Some(version) => version,
-        None => begin_format(&engine)?,
-    };
+    let Scanned { engine, entries, version } = scanned;
     refuse_newer(engine.path(), version)?;
     prove_durability(&engine)?;
     if let Ok(free_bytes) = space::free_bytes(directory.path()) {
         directory.keep_reserve(free_bytes);
     }
     Ok(Opened { engine, directory, number, version, quarantined, entries })
-}
-
-fn begin_format(engine: &Engine) -> Result<FormatVersion, OpenError> {
-    let (key, value) = version::record(FORMAT_VERSION);
-    engine.apply(Writes::from([(key.as_bytes().to_vec(), Some(value))]))?;
-    engine.flush()?;
-    Ok(FORMAT_VERSION)
 }
 
 /// A flush that has something to write must pass through our `sync_file_range`.
@@ -179,10 +181,17 @@ fn prove_durability(engine: &Engine) -> Result<(), OpenError> {
     if durability::calls() > before { Ok(()) } else { Err(OpenError::NotDurable) }
 }
 
-/// The inner result's error is corruption, in words.
-type Scanned = Result<(Engine, u64), String>;
+/// A store that opened, every entry of it readable.
+struct Scanned {
+    engine: Engine,
+    entries: u64,
+    version: FormatVersion,
+}
 
-fn open_and_scan(directory: &StateDirectory, number: u64) -> Result<Scanned, OpenError> {
+/// The inner result's error is corruption, in words.
+type Attempted = Result<(Engine, u64), String>;
+
+fn open_and_scan(directory: &StateDirectory, number: u64) -> Result<Attempted, OpenError> {
     let path = directory.store_path(number);
     if !path.exists() {
         return Ok(Err(format!("{} is missing", path.display())));
@@ -201,7 +210,7 @@ fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::StorageFull
 }
 
-fn sort_out(result: Result<(Engine, u64), StoreError>) -> Result<Scanned, OpenError> {
+fn sort_out(result: Result<(Engine, u64), StoreError>) -> Result<Attempted, OpenError> {
     match result {
         Ok(opened) => Ok(Ok(opened)),
         Err(StoreError::Corrupt { detail, .. }) => Ok(Err(detail)),

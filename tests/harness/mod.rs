@@ -3,6 +3,8 @@
 //! After every story a test calls [`Rig::assert_true`]: the accounting balances and agrees with a
 //! recount, the hub holds exactly what the fleet says, and no rule of AWS was broken.
 
+pub mod child;
+
 use std::{path::PathBuf, time::Duration};
 
 use patchferry::{

@@ -1,3 +1,5 @@
+//! The server as a client meets it: what it answers, and what it refuses.
+
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},

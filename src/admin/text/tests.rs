@@ -1,3 +1,5 @@
+//! The text of a status: what its first line says, and that it fits.
+
 use super::{super::status::*, *};
 use crate::{
     metrics::{Accounting, HoldReason, LaneState, LatencySummary},

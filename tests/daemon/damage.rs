@@ -1,0 +1,131 @@
+//! A store that a disk, a person or a backup tool has damaged: set aside loudly or opened, never
+//! a crash; and the hub comes together again, since SSM is read anew and the hub is read back.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{Seek as _, SeekFrom, Write as _},
+    path::Path,
+};
+
+use super::{assert_true, exits_with_zero, one_lane, rescan};
+use crate::harness::child::{EAGER, Site};
+
+/// What may be gone.
+#[derive(PartialEq)]
+enum Loss {
+    /// Nothing, unless the store was set aside.
+    Told,
+    /// The end of the log: what is left is the store as it once was, which sled opens.
+    Tail,
+}
+
+/// Runs a daemon, damages its store while it is down and its fleet changes, runs it again.
+async fn survives(seed: u64, loss: Loss, damage: impl Fn(&Path)) {
+    let site = Site::new(one_lane(seed, 60), Some(EAGER)).await;
+    let daemon = site.start();
+    let before = daemon.settle();
+    exits_with_zero(daemon);
+    damage(&site.state_dir().join("store-1"));
+    rescan(&site.control, 0.5);
+
+    let daemon = site.start();
+    let accepted_at_start = daemon.status()["accounting"]["accepted"].as_u64();
+    let log = daemon.log();
+    let is_loud = log.contains("\"ERROR\"") && log.contains("was set aside");
+    let is_kept = accepted_at_start >= before["accounting"]["accepted"].as_u64();
+    assert!(
+        is_loud || is_kept || loss == Loss::Tail,
+        "what was there is gone, and nobody is told:\n{log}"
+    );
+    daemon.settle();
+    assert_true(&site);
+    exits_with_zero(daemon);
+    assert_eq!(site.status()["accounting_imbalance"], 0);
+    let live = fs::read_to_string(site.state_dir().join("CURRENT")).unwrap();
+    if is_loud {
+        assert!(live.starts_with("store-2\n"), "a name is never used again: {live}");
+        let number = usize::from(site.state_dir().join("quarantine-1").exists());
+        let was_missing = !site.state_dir().join("store-1").exists();
+        assert!(number == 1 || was_missing, "the damaged store is kept");
+    }
+}
+
+fn database(store: &Path) -> fs::File {
+    OpenOptions::new().write(true).open(store.join("db")).expect("the store has a file `db`")
+}
+
+fn snapshots(store: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(store).unwrap().flatten().map(|entry| entry.path());
+    entries
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("snap."))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_cut_to_nothing_is_survived() {
+    survives(1, Loss::Told, |store| {
+        database(store).set_len(0).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_cut_to_nothing_without_its_snapshot_is_survived() {
+    survives(2, Loss::Told, |store| {
+        database(store).set_len(0).unwrap();
+        for snapshot in snapshots(store) {
+            fs::remove_file(snapshot).unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_cut_in_the_middle_is_survived() {
+    survives(3, Loss::Tail, |store| {
+        let file = database(store);
+        let length = file.metadata().unwrap().len();
+        file.set_len(length / 3 + 17).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_full_of_zeros_is_survived() {
+    survives(4, Loss::Told, |store| {
+        let file = database(store);
+        let length = file.metadata().unwrap().len();
+        file.set_len(0).unwrap();
+        file.set_len(length).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_overwritten_with_noise_is_survived() {
+    survives(5, Loss::Told, |store| {
+        let mut file = database(store);
+        let length = file.metadata().unwrap().len();
+        let mut noise = vec![0; 64 * 1024];
+        let mut rng = fastrand::Rng::with_seed(5);
+        for part in 0..8 {
+            rng.fill(&mut noise);
+            file.seek(SeekFrom::Start(length / 8 * part)).unwrap();
+            file.write_all(&noise).unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_whose_directory_is_gone_is_survived() {
+    survives(6, Loss::Told, |store| fs::remove_dir_all(store).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_amid_a_snapshot_is_survived_without_a_loss() {
+    survives(7, Loss::Told, |store| {
+        fs::write(store.join("snap.0000000000000000.generating"), b"half a snapsh").unwrap();
+    })
+    .await;
+}
