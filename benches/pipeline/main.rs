@@ -258,6 +258,7 @@ async fn wait_for(app: &App, mut holds: impl FnMut(&App) -> bool) {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Aim {
     AtLeast,
     AtMost,
