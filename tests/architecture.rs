@@ -33,7 +33,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The demo is the whole product beside a simulator.
     (
         "demo",
-        &["admin", "app", "aws", "config", "metrics", "queue", "record", "shutdown", "simulator"],
+        &[
+            "admin",
+            "app",
+            "aws",
+            "config",
+            "metrics",
+            "queue",
+            "record",
+            "shutdown",
+            "simulator",
+            "store",
+        ],
     ),
     ("admin", &["config", "metrics", "queue", "record"]),
     ("pipeline", &["aws", "metrics", "queue", "record"]),

@@ -261,7 +261,7 @@ fn quantiles(latency: Option<LatencySummary>) -> String {
 }
 
 const NEXT: &str = "
-Next: `patchferry config init` writes a commented configuration, `patchferry check` tries it
-against your account without sending anything, `patchferry run` carries findings.
+Next: `patchferry config init` prints a commented configuration, `patchferry config check` says
+whether yours is right, `patchferry run` carries findings.
 README.md says what each guarantee rests on.
 ";

@@ -81,6 +81,7 @@ async fn what_is_accepted_is_fsynced_before_the_hub_hears_of_it() {
 }
 
 /// Runs `command` under ptrace to its end; tells its pid once it is held.
+#[allow(clippy::zombie_processes)] // reaped below, by waitpid, with all its threads
 fn trace(
     mut command: Command,
     control: &Control,

@@ -285,6 +285,8 @@ impl Daemon {
             }
             let late = Instant::now() >= deadline;
             assert!(!late, "waited {PATIENCE:?} for {what}: {status:#}\n{}", self.log());
+            // Another process tells of no event.
+            #[allow(clippy::disallowed_methods)]
             std::thread::sleep(ASK_AGAIN);
         }
     }
@@ -390,6 +392,8 @@ fn wait(child: &mut Child, time: Duration) -> Option<ExitStatus> {
         if Instant::now() >= deadline {
             return None;
         }
+        // The standard library has no wait with a time limit.
+        #[allow(clippy::disallowed_methods)]
         std::thread::sleep(Duration::from_millis(5));
     }
 }
