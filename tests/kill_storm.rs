@@ -50,7 +50,8 @@ impl Moment {
         Self::AfterImports(rng.u64(1..5), delay)
     }
 
-    /// Blocks until the moment has come.
+    /// Blocks until the moment has come: a random one, so time itself is the event.
+    #[allow(clippy::disallowed_methods)]
     fn wait(&self, control: &Control, began: Instant) {
         let until = |instant: Instant| {
             std::thread::sleep(instant.saturating_duration_since(Instant::now()));

@@ -474,7 +474,11 @@ impl Bench {
         }
         self.check(&Step::Reopen).await;
         assert_eq!(self.queues().accounting().queued.total(), 0);
-        let letters = self.queues().dead_letters(Default::default(), 1_000).await.unwrap();
+        let letters = self
+            .queues()
+            .dead_letters(patchferry::queue::DeadFilter::default(), 1_000)
+            .await
+            .unwrap();
         assert_eq!(letters.len(), self.model.letters.len());
         assert_eq!(blobs(self.state.path()), Vec::<String>::new());
         self.queues.take().expect("open until now").close().await.unwrap();
