@@ -9,10 +9,7 @@
 //! half-way keeps what it accepted and proves nothing about nodes that it did not see; each read
 //! takes its number before its request goes out.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -32,7 +29,7 @@ use crate::{
         Clock, Lane, NodeId, Observation, PatchDetail, ReadNumber, Source, Stage, UnixMillis,
         observation::{NodeInfo, PatchList, RawCompliance, RawPatchState},
     },
-    store::StoreError,
+    store::{StoreError, codec},
 };
 
 /// Nodes of one lane that a sweep looks at; SSM's own default quota is 2,400 (doc: Systems
@@ -75,6 +72,36 @@ pub struct SweepReport {
     pub stale: usize,
 }
 
+/// What each managed node is, packed: a sweep holds the whole lane's until its summaries come.
+#[derive(Default)]
+struct NodeDirectory(HashMap<Box<str>, Packed>);
+
+struct Packed(Box<[u8]>);
+
+impl NodeDirectory {
+    fn insert(&mut self, node: &str, info: &NodeInfo) {
+        self.0.insert(node.into(), Packed(codec::encode(0, info).into_boxed_slice()));
+    }
+
+    /// Takes a node out.
+    fn take(&mut self, node: &str) -> Option<Packed> {
+        self.0.remove(node)
+    }
+}
+
+impl Packed {
+    fn unpack(&self) -> Option<NodeInfo> {
+        codec::decode(&self.0).ok().map(|(_, info)| info)
+    }
+}
+
+/// A node that passed change detection.
+struct Changed {
+    row: ComplianceRow,
+    seen: Seen,
+    info: Option<Packed>,
+}
+
 /// What a sweep is made of.
 pub struct Sweep<'a> {
     pub lane: &'a Lane,
@@ -88,9 +115,9 @@ pub struct Sweep<'a> {
 impl Sweep<'_> {
     /// Reads the whole fleet once.
     pub async fn run(mut self) -> Result<SweepReport, SweepError> {
-        let nodes = self.nodes().await?;
+        let mut nodes = self.nodes().await?;
         let mut report = SweepReport::default();
-        let mut seen_nodes = HashSet::new();
+        let mut judged = 0;
         let mut from = None;
         loop {
             let read = self.begin_read().await?;
@@ -99,15 +126,16 @@ impl Sweep<'_> {
             let page =
                 self.counted(SsmOperation::ListResourceComplianceSummaries, sent_at, answer)?;
             let read_at = self.clock().now();
-            seen_nodes.extend(page.items.iter().map(|row| row.node.to_string()));
-            self.take_page(page.items, read, read_at, &nodes, &mut report).await?;
+            judged += page.items.len();
+            self.take_page(page.items, read, read_at, &mut nodes, &mut report).await?;
             from = page.next;
-            if from.is_none() || seen_nodes.len() > NODES_MAX {
+            if from.is_none() || judged > NODES_MAX {
                 break;
             }
         }
-        report.never_scanned = nodes.keys().filter(|node| !seen_nodes.contains(*node)).count();
-        report.nodes = seen_nodes.len() + report.never_scanned;
+        // What no summary has taken out was never scanned.
+        report.never_scanned = nodes.0.len();
+        report.nodes = judged + report.never_scanned;
         self.show(&report);
         Ok(report)
     }
@@ -117,17 +145,19 @@ impl Sweep<'_> {
     }
 
     /// What each managed node is, by id.
-    async fn nodes(&mut self) -> Result<HashMap<String, NodeInfo>, SweepError> {
-        let mut nodes = HashMap::new();
+    async fn nodes(&mut self) -> Result<NodeDirectory, SweepError> {
+        let mut nodes = NodeDirectory::default();
         let mut from = None;
         loop {
             self.begin_read().await?;
             let sent_at = Instant::now();
             let answer = self.clients.ssm.node_information(from).await;
             let page = self.counted(SsmOperation::DescribeInstanceInformation, sent_at, answer)?;
-            nodes.extend(page.items.into_iter().map(|row| (row.node.to_string(), row.info)));
+            for row in page.items {
+                nodes.insert(row.node.as_str(), &row.info);
+            }
             from = page.next;
-            if from.is_none() || nodes.len() > NODES_MAX {
+            if from.is_none() || nodes.0.len() > NODES_MAX {
                 return Ok(nodes);
             }
         }
@@ -139,7 +169,7 @@ impl Sweep<'_> {
         rows: Vec<ComplianceRow>,
         read: ReadNumber,
         read_at: UnixMillis,
-        nodes: &HashMap<String, NodeInfo>,
+        nodes: &mut NodeDirectory,
         report: &mut SweepReport,
     ) -> Result<(), SweepError> {
         let yardstick = Yardstick {
@@ -153,35 +183,35 @@ impl Sweep<'_> {
         for (row, before) in rows.into_iter().zip(before) {
             tally(report, &row.compliance, read_at);
             let now = change::seen(&row.compliance, yardstick);
+            let info = nodes.take(row.node.as_str());
             if change::passes(&now, before.as_ref(), yardstick) {
-                changed.push((row, now));
+                changed.push(Changed { row, seen: now, info });
             } else {
                 report.unchanged += 1;
             }
         }
         for group in chunks(changed) {
             report.accepted += group.len();
-            self.take_changed(group, read, read_at, nodes).await?;
+            self.take_changed(group, read, read_at).await?;
         }
         Ok(())
     }
 
     async fn take_changed(
         &mut self,
-        group: Vec<(ComplianceRow, Seen)>,
+        group: Vec<Changed>,
         read: ReadNumber,
         read_at: UnixMillis,
-        nodes: &HashMap<String, NodeInfo>,
     ) -> Result<(), SweepError> {
         let ids: Vec<NodeId> =
-            group.iter().filter_map(|(row, _)| row.node.as_str().parse().ok()).collect();
+            group.iter().filter_map(|changed| changed.row.node.as_str().parse().ok()).collect();
         let mut states = self.patch_states(&ids).await?;
         let mut accepted = Vec::with_capacity(group.len());
-        for (ComplianceRow { node, compliance }, seen) in group {
+        for Changed { row: ComplianceRow { node, compliance }, seen, info } in group {
             let (list, patches) = self.patch_list(node.as_str(), seen.non_compliant).await?;
             let observation = Observation {
                 patch_state: states.remove(node.as_str()),
-                node_info: nodes.get(node.as_str()).cloned(),
+                node_info: info.and_then(|info| info.unpack()),
                 // The lowest of its reads: never taken for newer than its oldest part.
                 read,
                 read_at,
