@@ -26,6 +26,7 @@
 //! - [`config`]: every key, its limits and its default.
 //! - [`metrics`]: every metric, in one place.
 //! - [`admin`]: status, status page, HTTP server, admin socket.
+//! - [`demo`]: all of it against a simulated AWS, in a minute, checked.
 //! - [`cli`]: the commands and exit codes. `main.rs` only calls it.
 //! - [`shutdown`]: the first signal asks, the second insists.
 //! - [`simulator`]: a stand-in for SSM, Security Hub and STS that speaks AWS's wire protocols. It

@@ -12,11 +12,12 @@ use std::{
 use patchferry::{
     app::App,
     config::Identity,
+    queue::Retention,
     record::{Clock, UnixMillis},
     simulator::{FleetConfig, HubFinding, SeverityCounts, SimLane, SimulatorConfig, system_clock},
 };
 
-use crate::harness::{ACCOUNT, REGION, Rig, finding_of};
+use crate::harness::{ACCOUNT, REGION, Rig, finding_of, lane};
 
 /// The machine's clock and a step ahead, for both sides.
 #[derive(Clone, Default)]
@@ -264,5 +265,38 @@ async fn with_aws_s_own_way_each_run_has_its_finding_and_none_is_ever_closed() {
     assert!(findings.iter().all(|it| it.resource_id == node), "a bare node id, as AWS has it");
     rig.assert_accounted(&app).await;
     rig.assert_rules_kept();
+    app.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_rows_are_forgotten_but_nothing_of_an_open_finding() {
+    let clock = MovableClock::default();
+    let (mut rig, sim, node) = rig(117, &clock).await;
+    rig.config.finding.refresh_after = Duration::from_secs(3_000 * 86_400);
+    let app = rig.start().await;
+    rig.sweep_and_settle(&app).await;
+    let open = rig.control.fleet(&sim).into_iter().find(|it| it.is_non_compliant && it.id != node);
+    let open = open.expect("the fleet has more than one such node").id;
+    scanned(&rig, &app, &sim, &node, 4).await;
+    scanned(&rig, &app, &sim, &node, 0).await;
+    let (queues, lane) = (app.queues(), lane(&sim));
+    let retention = Retention { receipts_kept: Duration::from_secs(400 * 86_400) };
+
+    clock.advance(Duration::from_secs(34 * 86_400));
+    assert_eq!(queues.forget_old(&lane, retention).await.unwrap(), 0);
+
+    clock.advance(Duration::from_secs(2 * 86_400));
+    assert!(queues.forget_old(&lane, retention).await.unwrap() > 0);
+    let (desired, acked) = queues.ledger(&lane, &node).await.unwrap();
+    assert!(desired.is_none() && acked.is_some(), "the receipt is kept longer");
+
+    clock.advance(Duration::from_secs(365 * 86_400));
+    assert!(queues.forget_old(&lane, retention).await.unwrap() > 0);
+    let (_, acked) = queues.ledger(&lane, &node).await.unwrap();
+    assert!(acked.is_none(), "receipts are kept for 400 days, not for ever");
+    let (desired, acked) = queues.ledger(&lane, &open).await.unwrap();
+    assert!(desired.is_some() && acked.is_some(), "an open finding keeps its rows");
+    rig.sweep_and_settle(&app).await;
+    rig.assert_true(&app).await;
     app.shutdown().await.unwrap();
 }

@@ -160,7 +160,8 @@ mod tests {
                 }
                 now += Duration::from_millis(tick_ms);
             }
-            prop_assert!(f64::from(taken) >= f64::from(quota) * 60.0 * 0.99);
+            // The bucket starts empty: the first token takes its time.
+            prop_assert!(f64::from(taken) + 1.0 >= f64::from(quota) * 60.0 * 0.99);
         }
     }
 
