@@ -432,7 +432,7 @@ fn evaluate(work: &mut dyn Work, mut tx: Tx<'_>) -> Result<(Writes, Counters), S
         Ok((std::mem::take(&mut tx.own), tx.counters))
     }));
     outcome.unwrap_or_else(|panic: Box<dyn Any + Send>| {
-        let text = panic.downcast_ref::<&str>().copied().unwrap_or("a panic");
+        let text = super::panic_text(panic.as_ref());
         Err(StoreError::Engine { path: engine_path, detail: format!("in a commit: {text}") })
     })
 }

@@ -235,9 +235,5 @@ fn attempt(path: &Path) -> Result<(Engine, u64), StoreError> {
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the engine panicked: {}", text.unwrap_or("(no message)"))
+    format!("the engine panicked: {}", super::panic_text(panic))
 }
