@@ -126,7 +126,7 @@ fn decide_by_node(
         (Some(desired), Verdict::NonCompliant(severity)) => {
             let changed = desired.digest != digest(severity, assessment)
                 || desired.finding.policy != policy.render
-                || (desired.rejected && all_facts(desired) != all_facts_of(assessment));
+                || rejected_before(ledger, assessment);
             if changed {
                 return draft.send(Change::Updated, RecordState::Open, severity);
             }
@@ -141,8 +141,18 @@ fn decide_by_node(
         (Some(desired), Verdict::Gone(reason)) if policy.resolve => {
             draft.send(Change::Resolved, RecordState::Gone(reason), desired.finding.severity)
         }
+        (None, Verdict::Compliant) if policy.resolve && rejected_before(ledger, assessment) => {
+            draft.send(Change::Resolved, RecordState::Resolved, Severity::Informational)
+        }
         (_, Verdict::Compliant | Verdict::Gone(_)) => Decision::Nothing,
     }
+}
+
+/// The hub called the last version invalid, and a fact has changed since.
+fn rejected_before(ledger: Ledger<'_>, assessment: &Assessment) -> bool {
+    ledger
+        .desired
+        .is_some_and(|desired| desired.rejected && all_facts(desired) != all_facts_of(assessment))
 }
 
 fn decide_by_operation(

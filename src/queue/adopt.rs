@@ -193,6 +193,9 @@ fn raise_floor(
         None => None,
     };
     if let (Some(key), Some(mut waiting)) = (key, waiting) {
+        // Other bytes are another version: what was claimed of the old one settles nothing.
+        new.revision = Revision(step.tx.next_sequence());
+        waiting.revision = new.revision;
         new.finding.updated_at = UnixMillis(hub.updated_at.0 + 1);
         waiting.finding.updated_at = new.finding.updated_at;
         waiting.finding.created_at = hub.created_at;

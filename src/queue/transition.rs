@@ -237,13 +237,12 @@ impl<'a, 'b> Transition<'a, 'b> {
         let Some(due) = self.row::<UnixMillis>(&index)? else { return Ok(None) };
         self.tx.remove(&index)?;
         let key = outbox::delayed_key(lane, due, place);
-        let waiting = self.waiting_at(&key)?;
-        if !self.tx.remove(&key)? {
-            return Ok(None);
-        }
+        // A damaged one stays, to be buried when it is due.
+        let Some(waiting) = self.waiting_at(&key)? else { return Ok(None) };
+        self.tx.remove(&key)?;
         self.add(account::DELAYED, -1);
         self.effects.lane(lane).delayed -= 1;
-        Ok(waiting)
+        Ok(Some(waiting))
     }
 
     pub(super) fn put_delayed(

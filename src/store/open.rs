@@ -97,7 +97,11 @@ pub fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
         return begin_new(directory, number, None);
     };
     refuse_newer(&directory.store_path(number), format)?;
-    match open_and_scan(&directory, number)?.and_then(with_version) {
+    let opened = match open_and_scan(&directory, number)? {
+        Ok(opened) => with_version(opened)?,
+        Err(corruption) => Err(corruption),
+    };
+    match opened {
         Ok(scanned) => finish(directory, scanned, number, None),
         Err(corruption) => replace_corrupt(directory, number, &corruption),
     }
@@ -105,11 +109,12 @@ pub fn open(options: &OpenOptions) -> Result<Opened, OpenError> {
 
 /// A store that `CURRENT` names has a format record, since it was written first. sled opens a
 /// file that was cut or overwritten as an empty store without a word: this is what tells.
-fn with_version((engine, entries): (Engine, u64)) -> Result<Scanned, String> {
+fn with_version((engine, entries): (Engine, u64)) -> Result<Result<Scanned, String>, OpenError> {
     match version::read(&engine) {
-        Ok(Some(version)) => Ok(Scanned { engine, entries, version }),
-        Ok(None) => Err(format!("its format record is gone, {entries} entries are left")),
-        Err(error) => Err(error.to_string()),
+        Ok(Some(version)) => Ok(Ok(Scanned { engine, entries, version })),
+        Ok(None) => Ok(Err(format!("its format record is gone, {entries} entries are left"))),
+        Err(OpenError::Store(StoreError::Corrupt { detail, .. })) => Ok(Err(detail)),
+        Err(other) => Err(other),
     }
 }
 

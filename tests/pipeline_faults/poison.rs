@@ -88,8 +88,9 @@ async fn a_call_that_is_invalid_as_a_whole_is_halved_until_the_culprit_is_alone(
 async fn many_poisoned_findings_among_others_die_and_no_other() {
     let rig = rig_of_findings(43, 150).await;
     let lane = rig.only_lane();
+    // More than the twenty rejections in a row that make a lane suspect the hub.
     let victims: Vec<String> =
-        rig.control.fleet(&lane).into_iter().step_by(10).map(|node| node.id).collect();
+        rig.control.fleet(&lane).into_iter().step_by(5).map(|node| node.id).collect();
     let dead = i64::try_from(victims.len()).unwrap();
     rig.control.poison(&lane, victims);
     let app = rig.start().await;

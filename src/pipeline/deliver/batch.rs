@@ -18,6 +18,8 @@ const ENVELOPE_BYTES: usize = 64 * 1024;
 pub struct Prepared {
     pub claimed: ClaimedFinding,
     pub id: String,
+    /// It was called invalid in a batch of which others were acknowledged: the fault is its own.
+    pub singled_out: bool,
     patches: Vec<PatchDetail>,
     rendered: Option<Rendered>,
 }
@@ -25,7 +27,13 @@ pub struct Prepared {
 impl Prepared {
     fn new(lane: &Lane, claimed: ClaimedFinding, patches: Vec<PatchDetail>) -> Self {
         let rendered = aws::render(lane, &claimed.waiting.finding, &patches);
-        Self { id: rendered.id().to_string(), claimed, patches, rendered: Some(rendered) }
+        Self {
+            id: rendered.id().to_string(),
+            claimed,
+            singled_out: false,
+            patches,
+            rendered: Some(rendered),
+        }
     }
 
     /// The ASFF; the same bytes each time.

@@ -398,6 +398,8 @@ impl Task {
                 if *reason == HoldReason::HubOff && self.opening == Opening::Done {
                     // What the hub holds when it is on again may not be what it was told.
                     self.opening = Opening::Wanted;
+                    // Nor may a version from before outlive the floors that are read back.
+                    self.flight.give_back();
                     self.queues.begin_read_back(&self.lane).await?;
                 }
             }
@@ -408,7 +410,8 @@ impl Task {
     fn apply_fates(&mut self, batch: Vec<Prepared>, plan: Plan, sent_at: UnixMillis) {
         let rejecting = self.gate.is_held(HoldReason::Rejecting);
         let (mut verdicts, mut released, mut halves) = (Vec::new(), Vec::new(), Vec::new());
-        for (prepared, fate) in batch.into_iter().zip(plan.fates) {
+        let acknowledged = plan.fates.contains(&Fate::Acknowledged);
+        for (mut prepared, fate) in batch.into_iter().zip(plan.fates) {
             match fate {
                 Fate::Isolate | Fate::Halve | Fate::Condemned(_) if rejecting => {
                     released.push(held(prepared));
@@ -420,9 +423,15 @@ impl Task {
                 }
                 Fate::Later => verdicts.push((prepared, Verdict::Later { sent_at })),
                 Fate::Again => released.push(held(prepared)),
-                Fate::Isolate => self.flight.isolate(prepared),
+                Fate::Isolate => {
+                    prepared.singled_out |= acknowledged;
+                    self.flight.isolate(prepared);
+                }
                 Fate::Halve => halves.push(prepared),
                 Fate::Confirm => self.confirmations.add(prepared, sent_at),
+                Fate::Condemned(message) if prepared.singled_out => {
+                    verdicts.push((prepared, Verdict::Rejected { message }));
+                }
                 Fate::Condemned(message) => self.flight.condemn(prepared, message),
             }
         }

@@ -208,7 +208,16 @@ impl Sweep<'_> {
         let mut states = self.patch_states(&ids).await?;
         let mut accepted = Vec::with_capacity(group.len());
         for Changed { row: ComplianceRow { node, compliance }, seen, info } in group {
-            let (list, patches) = self.patch_list(node.as_str(), seen.non_compliant).await?;
+            let mut seen = Some(seen);
+            let non_compliant = seen.as_ref().is_some_and(|seen| seen.non_compliant);
+            let (list, patches) = match self.patch_list(node.as_str(), non_compliant).await {
+                Err(SweepError::Aws(error)) if matches!(error.fault, Fault::Refused { .. }) => {
+                    tracing::warn!(lane = %self.lane, %node, %error, "the node's patches can't be read: it goes on without them and is read again");
+                    seen = None;
+                    (None, Vec::new())
+                }
+                listed => listed?,
+            };
             let observation = Observation {
                 patch_state: states.remove(node.as_str()),
                 node_info: info.and_then(|info| info.unpack()),
@@ -221,7 +230,7 @@ impl Sweep<'_> {
                 gone: None,
                 node,
             };
-            accepted.push(AcceptedNode { observation, seen: Some(seen), patches });
+            accepted.push(AcceptedNode { observation, seen, patches });
         }
         // What SSM tells that nobody asked for makes no sense, but isn't swallowed either.
         accepted

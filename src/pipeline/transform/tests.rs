@@ -223,3 +223,15 @@ fn by_operation_with_resolve_the_earlier_run_is_closed() {
     let (resolved, _) = sent(decided(Some(&first), &good(3), &closing));
     assert_eq!((resolved.id, resolved.state), (first.finding.id, RecordState::Resolved));
 }
+
+#[test]
+fn a_rejected_resolve_is_tried_again_with_any_changed_fact() {
+    let open = after(None, &bad(1, 2), &by_node());
+    let mut resolved = after(Some(&open), &good(2), &by_node());
+    resolved.rejected = true;
+    assert_eq!(decided(Some(&resolved), &good(3), &by_node()), Decision::Nothing);
+    let mut changed = good(3);
+    changed.facts.patch_group = Some("web".into());
+    let (finding, _) = sent(decided(Some(&resolved), &changed, &by_node()));
+    assert_eq!((finding.change, finding.state), (Change::Resolved, RecordState::Resolved));
+}
