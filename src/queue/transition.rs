@@ -14,7 +14,9 @@ use super::{
     outbox::{self, Place, Waiting},
 };
 use crate::{
-    record::{Finding, Lane, ReadNumber, Revision, Stage, UnixMillis, observation::PatchList},
+    record::{
+        Attempts, Finding, Lane, ReadNumber, Revision, Stage, UnixMillis, observation::PatchList,
+    },
     store::{CounterId, StoreError, Tx, codec, keys::Key},
 };
 
@@ -151,6 +153,7 @@ impl<'a, 'b> Transition<'a, 'b> {
             since,
             attempts: 0,
             first_sent_at: None,
+            failures: Attempts::default(),
             finding: finding.clone(),
         };
         self.put_waiting(lane, &waiting)?;
@@ -177,6 +180,7 @@ impl<'a, 'b> Transition<'a, 'b> {
             since: self.now,
             attempts: 0,
             first_sent_at: None,
+            failures: Attempts::default(),
             finding,
         };
         self.put_waiting(lane, &waiting)

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use patchferry::{
     queue::{AcceptedNode, ClaimedFinding, Death, Decided, Queues, Settlement, Validated, details},
     record::{
-        Assessment, Change, Clock, Facts, Finding, FindingId, Lane, Observation, PatchDetail,
-        ReadNumber, Reason, Receipt, RecordState, RenderPolicy, Revision, Severity, Source, Stage,
-        UnixMillis, Verdict,
+        Assessment, Attempts, Change, Clock, Facts, Finding, FindingId, Lane, Observation,
+        PatchDetail, ReadNumber, Reason, Receipt, RecordState, RenderPolicy, Revision, Severity,
+        Source, Stage, UnixMillis, Verdict,
         dead_letter::DeadItem,
         observation::{PatchList, PatchState},
     },
@@ -588,6 +588,7 @@ fn receipt(claimed: &ClaimedFinding, now: UnixMillis) -> Receipt {
         acknowledged_at: now,
         updated_at: finding.updated_at,
         attempts: 1,
+        failures: Attempts::default(),
         aws_request_id: None,
     }
 }
