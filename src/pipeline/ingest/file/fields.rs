@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a field that is there twice, or that nobody takes, is refused; `null` is the same
 //! as absent, as AWS leaves out what it doesn't know; what is repeated of a value in a message is
-//! cut to [`SHOWN_CHARS_MAX`].
+//! cut to [`SHOWN_CHARS_MAX`] and can't steer a terminal.
 //!
 //! Deliberately doesn't know: which fields there are, and what they are for.
 
@@ -18,7 +18,7 @@ use super::door::Refusal;
 use crate::record::{Text, UnixMillis};
 
 /// Of a value that is named in a message.
-const SHOWN_CHARS_MAX: usize = 60;
+const SHOWN_CHARS_MAX: usize = 100;
 /// Names that are this similar may have been meant (Jaro-Winkler, 0 to 1).
 const SIMILAR_MIN: f64 = 0.85;
 
@@ -32,8 +32,8 @@ pub(super) struct Fields {
 impl Fields {
     /// The object that `line` holds, and nothing else.
     pub fn of_line(line: &str) -> Result<Self, Refusal> {
-        let fields: Unique =
-            serde_json::from_str(line).map_err(|error| Refusal::NotAnObject(error.to_string()))?;
+        let fields: Unique = serde_json::from_str(line)
+            .map_err(|error| Refusal::NotAnObject(cut(&error.to_string())))?;
         Ok(Self { place: String::new(), fields: fields.0 })
     }
 
@@ -153,8 +153,14 @@ fn shown(value: &Value) -> String {
     }
 }
 
+/// A text that somebody else wrote, short and harmless on a terminal.
 pub(super) fn cut(text: &str) -> String {
-    Text::<SHOWN_CHARS_MAX>::truncated(text).as_str().to_string()
+    let plain: String = text
+        .chars()
+        .take(SHOWN_CHARS_MAX + 1)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
+    Text::<SHOWN_CHARS_MAX>::truncated(&plain).as_str().to_string()
 }
 
 /// An object none of whose names is there twice.
