@@ -14,6 +14,7 @@ use super::{
     transition::Transition,
 };
 use crate::{
+    failpoint::{self, FailPoint},
     record::{Finding, Lane, ReadNumber, Revision, UnixMillis},
     store::{
         Commit, StoreError, codec,
@@ -60,6 +61,7 @@ impl Queues {
         if let Some(found) = found {
             self.forget_missing(lane, found).await?;
             self.forget_seen(lane).await?;
+            failpoint::reach(FailPoint::ReadBackReconciled);
             self.set_read_back(lane, ReadBack::Done { at }).await?;
         } else {
             self.set_read_back(lane, ReadBack::Denied { at }).await?;
@@ -78,6 +80,7 @@ impl Queues {
             if parked.is_empty() {
                 return Ok(());
             }
+            failpoint::reach(FailPoint::Unparking);
             let lane = lane.clone();
             self.transition(Commit::hand_off(STEP_ENTRIES_MAX), move |step| {
                 for (key, page) in parked {
