@@ -33,6 +33,7 @@ use crate::{
     },
     aws::{Aws, AwsError},
     config::Config,
+    failpoint::{self, FailPoint},
     metrics::{BuildInfo, Metrics},
     migrations,
     pipeline::{transform::Transform, validate::Validate},
@@ -266,6 +267,7 @@ impl App {
             self.tasks.shutdown().await;
             self.services.shutdown().await;
         }
+        failpoint::reach(FailPoint::ShutdownDrained);
         let queues = self.observer.queues.clone();
         drop(self);
         queues.close().await

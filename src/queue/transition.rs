@@ -28,6 +28,12 @@ pub struct Transition<'a, 'b> {
     pub(super) effects: Effects,
 }
 
+/// Where a version waits.
+pub(super) enum Waits {
+    InLine(Key),
+    Delayed(Key),
+}
+
 /// A version of a finding that transform has decided to send.
 #[derive(Clone, Debug)]
 pub struct Decided {
@@ -196,6 +202,40 @@ impl<'a, 'b> Transition<'a, 'b> {
         Ok(())
     }
 
+    /// The version that `desired` tells of, if it still waits, and where.
+    pub(super) fn newest_waiting(
+        &self,
+        lane: &Lane,
+        desired: &Desired,
+    ) -> Result<Option<(Waits, Waiting)>, StoreError> {
+        let Some(place) = desired.place else { return Ok(None) };
+        let is_it = |waiting: &Waiting| waiting.revision == desired.revision;
+        let key = outbox::outbox_key(lane, place);
+        if let Some(waiting) = self.waiting_at(&key)?.filter(is_it) {
+            return Ok(Some((Waits::InLine(key), waiting)));
+        }
+        let index = outbox::delayed_index_key(lane, desired.finding.node.as_str(), place);
+        let Some(due) = self.row::<UnixMillis>(&index)? else { return Ok(None) };
+        let key = outbox::delayed_key(lane, due, place);
+        Ok(self.waiting_at(&key)?.filter(is_it).map(|waiting| (Waits::Delayed(key), waiting)))
+    }
+
+    /// Writes another version where one waits.
+    pub(super) fn rewrite_waiting(
+        &mut self,
+        lane: &Lane,
+        waits: &Waits,
+        waiting: &Waiting,
+    ) -> Result<(), StoreError> {
+        match waits {
+            Waits::InLine(key) => {
+                self.effects.written(lane, key);
+                self.tx.put(key, waiting.encode())
+            }
+            Waits::Delayed(key) => self.tx.put(key, waiting.encode()),
+        }
+    }
+
     /// Takes the version that still waits out of the line: it is coalesced.
     fn take_waiting(
         &mut self,
@@ -290,18 +330,6 @@ impl<'a, 'b> Transition<'a, 'b> {
         self.add(account::DEAD, -count);
         *self.effects.dead.entry((letter.stage, letter.reason)).or_default() -= count;
         Ok(items)
-    }
-
-    /// Whether the version that `desired` speaks of waits for delivery, or for its time.
-    pub(super) fn waits(
-        &self,
-        lane: &Lane,
-        node: &str,
-        desired: &Desired,
-    ) -> Result<bool, StoreError> {
-        let Some(place) = desired.place else { return Ok(false) };
-        let waits = self.tx.get(&outbox::outbox_key(lane, place))?.is_some();
-        Ok(waits || self.tx.get(&outbox::delayed_index_key(lane, node, place))?.is_some())
     }
 
     /// Keeps an item that can't go on as a dead letter.
