@@ -13,6 +13,7 @@ use super::{
     transition::Transition,
 };
 use crate::{
+    failpoint::{self, FailPoint},
     record::{Finding, Lane, ReadNumber, Revision, UnixMillis},
     store::{
         Commit, StoreError, codec,
@@ -60,6 +61,7 @@ impl Queues {
             self.forget_missing(lane, found).await?;
             self.forget_seen(lane).await?;
         }
+        failpoint::reach(FailPoint::ReadBackReconciled);
         self.set_read_back(lane, ReadBack::Releasing { denied }).await?;
         self.release_parked(lane).await
     }

@@ -36,6 +36,7 @@ use super::{
     space::{self, Gate, SpaceLimits, SpaceStatus},
     tx::{COUNTERS_MAX, CounterId, Counters, LIVE_BYTES, Tx},
 };
+use crate::failpoint::{self, FailPoint};
 
 /// Items that one batch settles at most: sled takes 10-20 us for each of its writes.
 const GROUP_ITEMS_MAX: usize = 1_000;
@@ -331,6 +332,7 @@ impl Committer {
 
     /// Evaluates, applies, flushes, answers. An error is fatal.
     fn commit_group(&mut self, group: Vec<Submitted>) -> Result<(), StoreError> {
+        failpoint::reach(FailPoint::CommitterHangs);
         self.look_at_space();
         let mut writes = Writes::new();
         let mut counters = self.counters;
@@ -377,9 +379,11 @@ impl Committer {
         }
         if !writes.is_empty() {
             self.shared.engine.apply(writes)?;
+            failpoint::reach(FailPoint::CommitApplied);
         }
         if durable {
             self.shared.engine.flush()?;
+            failpoint::reach(FailPoint::CommitFlushed);
         }
         self.counters = counters;
         for (shared, value) in self.shared.counters.iter().zip(counters) {

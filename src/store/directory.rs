@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::version::FormatVersion;
+use crate::failpoint::{self, FailPoint};
 
 /// Room that is given back to the file system when it is full, so that a store can be reopened.
 const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
@@ -145,6 +146,7 @@ impl StateDirectory {
                 .open(&temporary)?;
             write!(file, "store-{number}\nformat {}\n", format.0)?;
             file.sync_all()?;
+            failpoint::reach(FailPoint::CurrentWritten);
             fs::rename(&temporary, &path)?;
             self.sync()
         };

@@ -20,6 +20,7 @@ use super::{
     space,
     version::{self, FORMAT_VERSION, FormatVersion},
 };
+use crate::failpoint::{self, FailPoint};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -132,11 +133,13 @@ fn begin_new(
     quarantined: Option<PathBuf>,
 ) -> Result<Opened, OpenError> {
     let path = directory.create_store(number)?;
+    failpoint::reach(FailPoint::StoreCreated);
     let (engine, entries) = open_and_scan(&directory, number)?
         .map_err(|detail| OpenError::Store(StoreError::Corrupt { path, detail }))?;
     let (key, value) = version::record(FORMAT_VERSION);
     engine.apply(Writes::from([(key.as_bytes().to_vec(), Some(value))]))?;
     engine.flush()?;
+    failpoint::reach(FailPoint::FormatRecordWritten);
     directory.set_current(number, FORMAT_VERSION)?;
     let scanned = Scanned { engine, entries, version: FORMAT_VERSION };
     finish(directory, scanned, number, quarantined)
@@ -156,6 +159,7 @@ fn replace_corrupt(
         "the store is corrupt and was set aside; findings that were waiting in it may be lost. \
          SSM is read again and the hub is read back; keep the directory"
     );
+    failpoint::reach(FailPoint::QuarantineRenamed);
     // Of a store whose directory is gone, only `CURRENT` remembers the number.
     let next = directory.next_number()?.max(number + 1);
     begin_new(directory, next, Some(set_aside))
