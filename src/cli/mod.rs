@@ -9,6 +9,7 @@ mod config;
 mod dead;
 mod demo;
 mod exit;
+mod ingest;
 mod log;
 mod out;
 mod run;
@@ -50,6 +51,9 @@ enum Command {
     /// Look at what could not go on, have it go on, or drop it
     #[command(subcommand)]
     Dead(dead::DeadCommand),
+    /// Hand in patch states as JSON lines; what is accepted is on disk
+    #[command(after_long_help = ingest::HELP)]
+    Ingest(ingest::IngestArgs),
 }
 
 /// Where to look: the global options.
@@ -107,6 +111,7 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Status(args) => status::status(&args, &place).await,
         Command::Config(command) => config::config(&command, &place),
         Command::Dead(command) => dead::dead(&command, &place).await,
+        Command::Ingest(args) => ingest::ingest(&args, &place).await,
     }
 }
 

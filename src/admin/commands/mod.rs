@@ -3,6 +3,7 @@
 //! To add one: a file with a type that implements [`Command`], and a line in [`table`].
 
 pub mod dead;
+pub mod ingest;
 pub mod status;
 
 use serde_json::Value;
@@ -50,6 +51,9 @@ table![
     dead::PreviewRedrive,
     dead::RedriveDead,
     dead::DropDead,
+    ingest::BeginIngest,
+    ingest::IngestLines,
+    ingest::EndIngest,
 ];
 
 fn read<C: Command>(arguments: Value, request_bytes: usize) -> Result<C, Refusal> {

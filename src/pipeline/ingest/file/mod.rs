@@ -14,9 +14,9 @@
 pub mod door;
 mod fields;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use self::door::{Door, Line};
+use self::door::{Door, Line, Refusal};
 use crate::{
     metrics::{Metrics, ObservationOutcome},
     queue::{AcceptedNode, QueueError, Queues, details},
@@ -29,27 +29,38 @@ pub const CHUNK_LINES_MAX: usize = 500;
 /// Observations that may wait to be validated before more lines are taken: some seconds' work.
 pub const OBSERVED_ITEMS_MAX: i64 = 10_000;
 
-/// A line that wasn't let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefusedLine {
-    pub line: u64,
-    pub reason: String,
-}
-
 /// Why a chunk has to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// The stages are busy with what was handed in before: shortly.
     Backlog,
     /// The store takes nothing new.
     Store(Pause),
+    /// Somebody has paused ingest.
+    Operator { lane: Lane, reason: String },
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Backlog => f.write_str("what was handed in before is still being validated"),
+            Self::Store(pause) => write!(f, "the store takes no new observations: {pause}"),
+            Self::Operator { lane, reason } => {
+                write!(f, "ingest of lane {lane} is paused")?;
+                if !reason.is_empty() {
+                    write!(f, " ({reason})")?;
+                }
+                f.write_str("; `patchferry status` shows since when")
+            }
+        }
+    }
 }
 
 /// What became of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// All lines are on disk but the refused, and the blank ones, which say nothing.
-    Taken { accepted: u64, refused: Vec<RefusedLine> },
+    Taken { refused: Vec<(u64, Refusal)> },
     /// Nothing of it was accepted: hand it in again.
     Wait(Wait),
 }
@@ -83,22 +94,18 @@ impl FileIngest {
             return Ok(Answer::Wait(Wait::Backlog));
         }
         let began = std::time::Instant::now();
-        let (mut lanes, mut refused) = (BTreeMap::<Lane, Vec<AcceptedNode>>::new(), Vec::new());
+        let (mut fit, mut refused) = (Vec::with_capacity(lines.len()), Vec::new());
         for (number, line) in (first_line..).zip(lines) {
             match self.door.judge(line) {
-                Ok(None) => {}
-                Ok(Some(line)) => {
-                    let read = self.queues.next_read(&line.lane).await?;
-                    let lane = line.lane.clone();
-                    lanes.entry(lane).or_default().push(self.accepted(line, read));
-                }
-                Err(refusal) => {
-                    refused.push(RefusedLine { line: number, reason: refusal.to_string() });
-                }
+                Ok(line) => fit.extend(line),
+                Err(refusal) => refused.push((number, refusal)),
             }
         }
-        let accepted = lanes.values().map(|nodes| nodes.len() as u64).sum();
-        match self.queues.accept_all(lanes.into_iter().collect()).await {
+        if let Some(wait) = self.paused(&fit) {
+            return Ok(Answer::Wait(wait));
+        }
+        let accepted = fit.len() as u64;
+        match self.accept(fit).await {
             Ok(()) => {}
             Err(QueueError::Store(StoreError::Full(pause))) => {
                 return Ok(Answer::Wait(Wait::Store(pause)));
@@ -109,7 +116,26 @@ impl FileIngest {
         let counted = &self.metrics.observations[Source::File];
         counted[ObservationOutcome::Accepted].increment(accepted);
         counted[ObservationOutcome::Refused].increment(refused.len() as u64);
-        Ok(Answer::Taken { accepted, refused })
+        Ok(Answer::Taken { refused })
+    }
+
+    /// The pause that a line's lane is under.
+    fn paused(&self, lines: &[Line]) -> Option<Wait> {
+        lines.iter().find_map(|line| {
+            let pause = self.queues.lane(&line.lane).ingest_paused()?;
+            let reason = pause.reason.as_str().to_string();
+            Some(Wait::Operator { lane: line.lane.clone(), reason })
+        })
+    }
+
+    async fn accept(&self, lines: Vec<Line>) -> Result<(), QueueError> {
+        let mut lanes = BTreeMap::<Lane, Vec<AcceptedNode>>::new();
+        for line in lines {
+            let read = self.queues.next_read(&line.lane).await?;
+            let lane = line.lane.clone();
+            lanes.entry(lane).or_default().push(self.accepted(line, read));
+        }
+        self.queues.accept_all(lanes.into_iter().collect()).await
     }
 
     fn accepted(&self, line: Line, read: ReadNumber) -> AcceptedNode {
