@@ -7,7 +7,7 @@ use patchferry::{
     app,
     aws::render,
     pipeline::validate::{UnspecifiedSeverity, assess},
-    queue::{Accepted, Acked, Desired, LaneRow, Seen, Waiting},
+    queue::{Accepted, Acked, Desired, LaneRow, Pause, Seen, Waiting},
     record::{Assessment, Clock, DeadLetter, Finding, PatchDetail, UnixMillis},
     simulator::{Fault, FleetConfig, Nonsense, Scope, Service, SimulatorConfig},
     store::{
@@ -137,6 +137,7 @@ fn is_read(table: Table, bytes: &[u8]) {
         Table::Details => drop(decoded::<Vec<PatchDetail>>(bytes)),
         Table::Dead => drop(decoded::<DeadLetter>(bytes)),
         Table::Lane => drop(decoded::<LaneRow>(bytes)),
+        Table::Pause => drop(decoded::<Pause>(bytes)),
         _ => drop(decoded::<Vec<i64>>(bytes)),
     }
 }
