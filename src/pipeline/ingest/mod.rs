@@ -5,6 +5,7 @@
 //! accepted: SSM keeps what is there.
 //!
 //! - [`sweep`]: one complete read of the fleet.
+//! - `reads`: requests at the lane's pace, tried again.
 //! - [`change`]: which nodes are worth a closer look (pure).
 //! - [`file`]: lines that somebody hands in, without a sweep.
 //!
@@ -12,6 +13,7 @@
 
 mod change;
 pub mod file;
+mod reads;
 mod sweep;
 
 use std::{sync::Arc, time::Duration};
@@ -122,15 +124,14 @@ impl LaneIngest {
     async fn sweep(&self, lane: &Lane, limiter: &mut Limiter) -> Result<SweepReport, SweepError> {
         let began = Instant::now();
         let clients = self.session.clients().await?;
-        let sweep = sweep::Sweep {
+        let reads = reads::Reads {
             lane,
-            clients,
+            ssm: clients.ssm,
             queues: &self.queues,
             metrics: &self.metrics,
-            settings: &self.settings,
             limiter,
         };
-        let report = sweep.run().await?;
+        let report = sweep::Sweep::new(reads, &self.settings).run().await?;
         self.metrics.sweep_seconds.record(began.elapsed().as_secs_f64());
         self.complete(lane, &report, &self.metrics.lane(lane));
         Ok(report)
@@ -173,6 +174,7 @@ impl LaneIngest {
         let wait = match error {
             SweepError::Aws(AwsError { fault: Fault::Held { .. }, .. }) => HELD_INTERVAL,
             SweepError::Paused(_) => PAUSED_INTERVAL,
+            SweepError::Skipped(_) => self.settings.poll_interval,
             SweepError::Aws(_) | SweepError::Queue(_) => backoff.next_delay(),
         };
         wait.min(self.settings.poll_interval)
