@@ -3,6 +3,8 @@
 //! To add one: a file with a type that implements [`Command`], and a line in [`table`].
 
 pub mod dead;
+pub mod pause;
+pub mod receipt;
 pub mod status;
 
 use serde_json::Value;
@@ -50,6 +52,9 @@ table![
     dead::PreviewRedrive,
     dead::RedriveDead,
     dead::DropDead,
+    pause::PauseLanes,
+    pause::ResumeLanes,
+    receipt::GetReceipt,
 ];
 
 fn read<C: Command>(arguments: Value, request_bytes: usize) -> Result<C, Refusal> {

@@ -47,6 +47,8 @@ pub enum SweepError {
     Aws(#[from] AwsError),
     #[error("ingest is paused: {0}")]
     Paused(crate::store::Pause),
+    #[error("ingest is paused by an operator")]
+    PausedByOperator,
     #[error(transparent)]
     Queue(QueueError),
 }
@@ -317,9 +319,12 @@ impl Sweep<'_> {
         Ok((Some(list), chunks))
     }
 
-    /// Waits for a token and takes a read number.
+    /// Waits for a token and takes a read number; the last chance to stop.
     async fn begin_read(&mut self) -> Result<ReadNumber, SweepError> {
         self.limiter.take().await;
+        if self.queues.lane(self.lane).ingest_paused().is_some() {
+            return Err(SweepError::PausedByOperator);
+        }
         Ok(self.queues.next_read(self.lane).await?)
     }
 
