@@ -2,6 +2,7 @@
 
 mod damage;
 mod fsync;
+mod operator;
 mod refusals;
 mod secrets;
 mod space;
