@@ -3,9 +3,10 @@
 mod damage;
 mod fsync;
 mod http;
+mod operator;
 mod refusals;
 mod secrets;
-mod space;
+pub mod space;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 

@@ -19,7 +19,7 @@ use crate::{
     },
     metrics::{LaneState, Metrics, PauseReason, Queue},
     pipeline::{deliver::LaneView, ingest::SweepStatus},
-    queue::{QueueError, Queues},
+    queue::{PauseWhat, QueueError, Queues},
     record::{Lane, Reason, Severity, Stage, UnixMillis},
     store::Pause,
 };
@@ -109,6 +109,7 @@ impl Observer {
             lanes.iter().map(|lane| self.queues.lane(lane).stubborn_findings()).sum();
         metrics.stubborn_findings.set(f64_of(stubborn));
         self.refresh_store();
+        self.refresh_pauses();
         Ok(())
     }
 
@@ -141,6 +142,13 @@ impl Observer {
         {
             metrics.ingest_paused[label].set(if space.pause == Some(pause) { 1.0 } else { 0.0 });
         }
+    }
+
+    fn refresh_pauses(&self) {
+        let pauses = self.queues.pauses();
+        let paused = pauses.iter().any(|(what, _, _)| what == PauseWhat::Ingest);
+        let gauge = &self.metrics.ingest_paused[PauseReason::Operator];
+        gauge.set(if paused { 1.0 } else { 0.0 });
     }
 
     /// Served lanes, and those that only have something in the store left.
@@ -243,6 +251,7 @@ fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
         dead_letters: Vec::new(),
         stubborn_findings: 0,
         ingest_paused: Vec::new(),
+        pauses: Vec::new(),
         store: StoreStatus::default(),
     }
 }

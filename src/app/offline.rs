@@ -9,12 +9,13 @@ use crate::{
     admin::{
         handler::{Admin, Host},
         status::{
-            BySeverity, DeadLetterCount, LaneStatus, NodeCounts, QueueStatus, Status, StoreStatus,
+            BySeverity, DeadLetterCount, LaneStatus, NodeCounts, PauseStatus, QueueStatus, Status,
+            StoreStatus,
         },
     },
     config::Config,
     metrics::{Accounting, LaneState},
-    queue::{QueueError, Queues},
+    queue::{PauseWhat, QueueError, Queues},
     record::{Lane, Severity, UnixMillis},
 };
 
@@ -118,6 +119,11 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
         .collect();
     dead_letters.sort_by_key(|dead| (dead.stage, dead.reason));
     let space = queues.store().space();
+    let mut ingest_paused: Vec<String> =
+        space.pause.iter().map(|pause| pause.as_str().to_string()).collect();
+    if queues.pauses().whole(PauseWhat::Ingest).is_some() {
+        ingest_paused.push("operator".into());
+    }
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         started_at_unix_ms: started_at,
@@ -129,7 +135,8 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
         latency: None,
         dead_letters,
         stubborn_findings: stubborn,
-        ingest_paused: space.pause.iter().map(|pause| pause.as_str().to_string()).collect(),
+        ingest_paused,
+        pauses: PauseStatus::all(queues),
         store: StoreStatus {
             live_bytes: space.live_bytes,
             max_bytes: space.live_bytes_max,
@@ -156,6 +163,7 @@ async fn lane_status(queues: &Queues, lane: Lane) -> Result<LaneStatus, QueueErr
         last_complete_sweep_unix_ms: None,
         poll_interval_seconds: 0,
         gone_withheld_nodes: 0,
+        ingest_paused: state.ingest_paused().is_some(),
         lane,
     })
 }

@@ -2,7 +2,8 @@
 //!
 //! A sweep begins a poll interval (jittered) after the last one *ended*; hourly where there are
 //! no nodes; sooner, backing off, after one that failed. While the store is full nothing is
-//! accepted: SSM keeps what is there.
+//! accepted: SSM keeps what is there. While an operator has paused ingest no sweep begins, and one
+//! that runs ends before its next request.
 //!
 //! - [`sweep`]: one complete read of the fleet.
 //! - `reads`: requests at the lane's pace, tried again.
@@ -90,7 +91,12 @@ impl LaneIngest {
         let mut limiter =
             Limiter::new(self.settings.ssm_requests_per_second, SSM_BURST_REQUESTS, Instant::now());
         let mut backoff = LaneBackoff::default();
+        let state = self.queues.lane(&lane);
         loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = state.ingest_resumed() => {}
+            }
             let swept = tokio::select! {
                 // A sweep that is cut keeps the pages that it accepted.
                 () = shutdown.cancelled() => return Ok(()),
@@ -102,6 +108,7 @@ impl LaneIngest {
                     self.interval_after(&report)
                 }
                 Err(SweepError::Queue(error)) if error.is_fatal() => return Err(error),
+                Err(SweepError::PausedByOperator) => continue,
                 Err(error) => {
                     let wait = self.wait_after(&error, &mut backoff);
                     self.failed(&lane, &error).await;
@@ -175,7 +182,9 @@ impl LaneIngest {
             SweepError::Aws(AwsError { fault: Fault::Held { .. }, .. }) => HELD_INTERVAL,
             SweepError::Paused(_) => PAUSED_INTERVAL,
             SweepError::Skipped(_) => self.settings.poll_interval,
-            SweepError::Aws(_) | SweepError::Queue(_) => backoff.next_delay(),
+            SweepError::Aws(_) | SweepError::PausedByOperator | SweepError::Queue(_) => {
+                backoff.next_delay()
+            }
         };
         wait.min(self.settings.poll_interval)
     }

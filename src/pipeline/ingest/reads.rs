@@ -35,6 +35,8 @@ pub(super) enum ReadError {
     Aws(#[from] AwsError),
     #[error(transparent)]
     Queue(#[from] QueueError),
+    #[error("ingest is paused by an operator")]
+    Paused,
 }
 
 /// See the module.
@@ -66,6 +68,10 @@ impl Reads<'_> {
         let (mut throttled, mut failed) = (0, 0);
         loop {
             self.limiter.take().await;
+            // The last chance to stop.
+            if self.queues.lane(self.lane).ingest_paused().is_some() {
+                return Err(ReadError::Paused);
+            }
             let number = self.queues.next_read(self.lane).await?;
             let sent_at = Instant::now();
             let answer = call(self.ssm.clone()).await;

@@ -49,6 +49,8 @@ pub enum SweepError {
     Aws(#[from] AwsError),
     #[error("ingest is paused: {0}")]
     Paused(crate::store::Pause),
+    #[error("ingest is paused by an operator")]
+    PausedByOperator,
     #[error(transparent)]
     Queue(QueueError),
     /// It has read all nodes but these.
@@ -60,6 +62,7 @@ impl From<ReadError> for SweepError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Aws(error) => Self::Aws(error),
+            ReadError::Paused => Self::PausedByOperator,
             ReadError::Queue(error) => error.into(),
         }
     }
