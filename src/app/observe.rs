@@ -6,7 +6,11 @@ use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Durat
 use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{ServedLane, offline};
+use super::{
+    ServedLane,
+    ingest::{RunningIngest, Taking},
+    offline,
+};
 use crate::{
     admin::{
         handler::Host,
@@ -36,6 +40,7 @@ pub(super) struct Observer {
     pub metrics: Arc<Metrics>,
     pub started_at: UnixMillis,
     served: HashMap<Lane, Looked>,
+    ingest: RunningIngest,
 }
 
 impl Observer {
@@ -45,6 +50,8 @@ impl Observer {
         lanes: &[ServedLane],
         started_at: UnixMillis,
     ) -> Self {
+        let names = lanes.iter().map(|lane| lane.lane.clone());
+        let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), names);
         let served = lanes
             .iter()
             .map(|lane| {
@@ -52,7 +59,7 @@ impl Observer {
                 (lane.lane.clone(), looked)
             })
             .collect();
-        Self { queues, metrics, started_at, served }
+        Self { queues, metrics, started_at, served, ingest }
     }
 
     pub async fn run(&self, shutdown: CancellationToken) {
@@ -224,6 +231,10 @@ impl Host for Observer {
 
     fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>> {
         Box::pin(self.current_status())
+    }
+
+    fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
+        Box::pin(async move { self.ingest.take(first_line, &lines).await })
     }
 }
 

@@ -4,6 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
+use super::ingest::{StoppedIngest, Taking};
 use crate::{
     admin::{
         handler::{Admin, Host},
@@ -19,7 +20,10 @@ use crate::{
 };
 
 /// A store that no daemon works on.
-struct Still(Queues);
+struct Still {
+    queues: Queues,
+    ingest: StoppedIngest,
+}
 
 impl Host for Still {
     fn is_running(&self) -> bool {
@@ -27,13 +31,18 @@ impl Host for Still {
     }
 
     fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>> {
-        Box::pin(status(&self.0, self.0.clock().now()))
+        Box::pin(status(&self.queues, self.queues.clock().now()))
+    }
+
+    fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
+        Box::pin(async move { self.ingest.take(first_line, &lines).await })
     }
 }
 
 /// Carries out the operator's commands on a store that no daemon works on.
 pub fn admin(queues: Queues, config: Config) -> Admin {
-    let host = Arc::new(Still(queues.clone()));
+    let ingest = StoppedIngest::new(queues.clone(), config.clone());
+    let host = Arc::new(Still { queues: queues.clone(), ingest });
     let lanes = config.lanes.iter().flatten().map(|lane| lane.lane.clone()).collect();
     Admin::new(queues, config, lanes, host, CancellationToken::new())
 }

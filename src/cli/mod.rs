@@ -9,6 +9,7 @@ mod config;
 mod dead;
 mod demo;
 mod exit;
+mod ingest;
 mod log;
 mod out;
 mod pause;
@@ -58,6 +59,9 @@ enum Command {
     Resume(pause::ResumeArgs),
     /// Prove what Security Hub was told of a node, and see what it is still to be told
     Receipt(receipt::ReceiptArgs),
+    /// Hand in patch states as JSON lines; what is accepted is on disk
+    #[command(after_long_help = ingest::HELP)]
+    Ingest(ingest::IngestArgs),
 }
 
 /// Where to look: the global options.
@@ -118,6 +122,7 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Pause(args) => pause::pause(&args, &place).await,
         Command::Resume(args) => pause::resume(&args, &place).await,
         Command::Receipt(args) => receipt::receipt(&args, &place).await,
+        Command::Ingest(args) => ingest::ingest(&args, &place).await,
     }
 }
 

@@ -7,10 +7,12 @@
 //!
 //! - [`sweep`]: one complete read of the fleet.
 //! - [`change`]: which nodes are worth a closer look (pure).
+//! - [`file`]: lines that somebody hands in, without a sweep.
 //!
 //! Deliberately doesn't know: what becomes of what it accepts.
 
 mod change;
+pub mod file;
 mod sweep;
 
 use std::{sync::Arc, time::Duration};
@@ -25,10 +27,10 @@ pub use sweep::{SweepError, SweepReport};
 
 use super::{backoff::LaneBackoff, limiter::Limiter, session::LaneSession};
 use crate::{
-    aws::{AwsError, Fault},
+    aws::{AwsError, Fault, patch_digest},
     metrics::{LaneMetrics, Metrics},
-    queue::{QueueError, Queues},
-    record::{Lane, UnixMillis},
+    queue::{QueueError, Queues, details},
+    record::{Lane, PatchDetail, ReadNumber, UnixMillis, observation::PatchList},
     store::{Commit, StoreError},
 };
 
@@ -200,4 +202,17 @@ impl LaneIngest {
             }
         }
     }
+}
+
+/// The list that `read` gave, cut for the store: of `total` patches, `kept` are.
+fn patch_list(read: ReadNumber, kept: &[PatchDetail], total: usize) -> (PatchList, Vec<Vec<u8>>) {
+    let chunks = details::chunks(kept);
+    let list = PatchList {
+        read,
+        digest: patch_digest(kept),
+        kept: u32::try_from(kept.len()).unwrap_or(u32::MAX),
+        total: u32::try_from(total).unwrap_or(u32::MAX),
+        chunks: u16::try_from(chunks.len()).unwrap_or(u16::MAX),
+    };
+    (list, chunks)
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     aws::{
-        AwsError, Fault, LaneClients, Page, patch_digest,
+        AwsError, Fault, LaneClients, Page,
         ssm::{ComplianceRow, PATCH_STATE_NODES_MAX},
     },
     failpoint::{self, FailPoint},
@@ -308,14 +308,7 @@ impl Sweep<'_> {
             }
         }
         let Some(read) = first else { return Ok((None, Vec::new())) };
-        let chunks = details::chunks(&patches);
-        let list = PatchList {
-            read,
-            digest: patch_digest(&patches),
-            kept: u32::try_from(patches.len()).unwrap_or(u32::MAX),
-            total: u32::try_from(total).unwrap_or(u32::MAX),
-            chunks: u16::try_from(chunks.len()).unwrap_or(u16::MAX),
-        };
+        let (list, chunks) = super::patch_list(read, &patches, total);
         Ok((Some(list), chunks))
     }
 
