@@ -11,6 +11,7 @@ mod demo;
 mod drill;
 mod exit;
 mod log;
+mod out;
 mod run;
 mod state;
 mod status;
@@ -49,7 +50,7 @@ enum Command {
     /// Make, check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Look at what could not go on
+    /// Look at what could not go on, have it go on, or drop it
     #[command(subcommand)]
     Dead(dead::DeadCommand),
 }

@@ -6,9 +6,10 @@
 //! claimed again. One claimer per queue, per lane for the outbox.
 //!
 //! In the order of the data: [`accept`] -> [`middle`] (observed, assessed) -> [`outbox`] and
-//! [`delivery`]. [`transition`] is one atomic step; [`ledger`] the rows per node; [`adopt`] the
-//! read-back; [`pages`], [`details`], [`dead`] what is stored how;
-//! [`retention`] forgets; [`inspect`] looks only.
+//! [`delivery`]. [`transition`] is one atomic step; [`ledger`] the rows per node; [`adopt`] and
+//! [`parked`] the read-back; [`readmit`] has what had left go on; [`pages`], [`details`], [`dead`]
+//! what is stored how; [`pause`] what an operator has stopped; [`retention`] forgets; [`inspect`]
+//! looks only.
 //!
 //! Deliberately doesn't know: what an item means (the judgement is the caller's closure), AWS,
 //! metrics.
@@ -25,6 +26,9 @@ pub mod ledger;
 mod middle;
 mod outbox;
 mod pages;
+mod parked;
+pub mod pause;
+mod readmit;
 mod retention;
 mod transition;
 
@@ -35,14 +39,19 @@ use tokio::sync::Notify;
 pub use accept::AcceptedNode;
 pub use accounting::{Accounting, Queued, Recount};
 pub use adopt::HubState;
-pub use dead::Death;
+pub use dead::{
+    CompleteLetter, DeadCursor, DeadFilter, DeadPage, Death, Dropped, EPISODES_KEPT_MAX, Episode,
+    RedrivePreview, Redriven,
+};
 pub use delivery::{OutboxClaim, Settlement};
-pub use inspect::{DeadFilter, QueueAges};
+pub use inspect::QueueAges;
 pub use lanes::LaneState;
 pub use ledger::{Acked, Desired, LaneRow, ReadBack, Seen};
 pub use middle::Validated;
 pub use outbox::{ClaimedFinding, Place, Undecodable, Waiting};
 pub use pages::{Accepted, ClaimedPage, Damaged, PAGE_ITEMS_MAX};
+pub use pause::{Pause, PauseWhat, Pauses};
+pub use readmit::{Readmission, Readmitted};
 pub use retention::Retention;
 pub use transition::{Decided, Transition};
 
@@ -50,7 +59,7 @@ use self::lanes::{Effects, Lanes};
 use crate::{
     record::{Clock, Lane},
     store::{
-        Commit, Store, StoreError,
+        Commit, Store, StoreError, Tx,
         codec::DecodeError,
         keys::{Key, Table},
     },
@@ -94,6 +103,8 @@ impl Queues {
         let queues = Self { store, clock, inner: Arc::new(Inner::default()) };
         let effects = queues.store.read_blocking(inspect::count_all)?;
         queues.inner.lanes.apply(effects);
+        let stored = queues.store.read_blocking(Pauses::read)?;
+        queues.inner.lanes.change_pauses(|pauses| *pauses = stored);
         Ok(queues)
     }
 
@@ -139,17 +150,17 @@ impl Queues {
     {
         let now = self.clock.now();
         let inner = Arc::clone(&self.inner);
-        let committed = self
-            .store
-            .commit(commit, move |tx| {
-                let mut transition = Transition::new(tx, now);
-                let result = step(&mut transition)?;
-                Ok((result, transition.effects))
-            })
-            .await;
-        let (result, effects) = committed?;
-        inner.apply(effects);
-        Ok(result)
+        let evaluate = move |tx: &mut Tx<'_>| {
+            let mut transition = Transition::new(tx, now);
+            let result = step(&mut transition)?;
+            Ok((result, transition.effects))
+        };
+        // In the committer, lest a caller that is aborted meanwhile leave the gauges behind.
+        let then = move |(result, effects)| {
+            inner.apply(effects);
+            result
+        };
+        Ok(self.store.commit_then(commit, evaluate, then).await?)
     }
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ledger::lane_key;
 use crate::{
-    record::{Finding, Lane, Revision, Severity, UnixMillis},
+    record::{Attempts, Finding, Lane, Revision, Severity, UnixMillis},
     store::{
         codec::{self, DecodeError},
         keys::{Key, KeyFields, Table},
@@ -61,6 +61,8 @@ pub struct Waiting {
     /// Requests that carried this version and whose outcome was settled.
     pub attempts: u32,
     pub first_sent_at: Option<UnixMillis>,
+    /// Requests that carried this version and failed, as far as a settlement has noted them.
+    pub failures: Attempts,
     pub finding: Finding,
 }
 

@@ -14,7 +14,10 @@ use super::{
     outbox::{self, Place, Waiting},
 };
 use crate::{
-    record::{Finding, Lane, ReadNumber, Revision, Stage, UnixMillis, observation::PatchList},
+    record::{
+        Attempts, DeadLetter, Finding, Lane, ReadNumber, Revision, Stage, UnixMillis,
+        observation::PatchList,
+    },
     store::{CounterId, StoreError, Tx, codec, keys::Key},
 };
 
@@ -23,6 +26,12 @@ pub struct Transition<'a, 'b> {
     pub(super) tx: &'a mut Tx<'b>,
     pub(super) now: UnixMillis,
     pub(super) effects: Effects,
+}
+
+/// Where a version waits.
+pub(super) enum Waits {
+    InLine(Key),
+    Delayed(Key),
 }
 
 /// A version of a finding that transform has decided to send.
@@ -151,6 +160,7 @@ impl<'a, 'b> Transition<'a, 'b> {
             since,
             attempts: 0,
             first_sent_at: None,
+            failures: Attempts::default(),
             finding: finding.clone(),
         };
         self.put_waiting(lane, &waiting)?;
@@ -177,6 +187,7 @@ impl<'a, 'b> Transition<'a, 'b> {
             since: self.now,
             attempts: 0,
             first_sent_at: None,
+            failures: Attempts::default(),
             finding,
         };
         self.put_waiting(lane, &waiting)
@@ -189,6 +200,40 @@ impl<'a, 'b> Transition<'a, 'b> {
         self.effects.lane(lane).outbox += 1;
         self.effects.written(lane, &key);
         Ok(())
+    }
+
+    /// The version that `desired` tells of, if it still waits, and where.
+    pub(super) fn newest_waiting(
+        &self,
+        lane: &Lane,
+        desired: &Desired,
+    ) -> Result<Option<(Waits, Waiting)>, StoreError> {
+        let Some(place) = desired.place else { return Ok(None) };
+        let is_it = |waiting: &Waiting| waiting.revision == desired.revision;
+        let key = outbox::outbox_key(lane, place);
+        if let Some(waiting) = self.waiting_at(&key)?.filter(is_it) {
+            return Ok(Some((Waits::InLine(key), waiting)));
+        }
+        let index = outbox::delayed_index_key(lane, desired.finding.node.as_str(), place);
+        let Some(due) = self.row::<UnixMillis>(&index)? else { return Ok(None) };
+        let key = outbox::delayed_key(lane, due, place);
+        Ok(self.waiting_at(&key)?.filter(is_it).map(|waiting| (Waits::Delayed(key), waiting)))
+    }
+
+    /// Writes another version where one waits.
+    pub(super) fn rewrite_waiting(
+        &mut self,
+        lane: &Lane,
+        waits: &Waits,
+        waiting: &Waiting,
+    ) -> Result<(), StoreError> {
+        match waits {
+            Waits::InLine(key) => {
+                self.effects.written(lane, key);
+                self.tx.put(key, waiting.encode())
+            }
+            Waits::Delayed(key) => self.tx.put(key, waiting.encode()),
+        }
     }
 
     /// Takes the version that still waits out of the line: it is coalesced.
@@ -269,6 +314,22 @@ impl<'a, 'b> Transition<'a, 'b> {
         patches: Option<&PatchList>,
     ) -> Result<(), StoreError> {
         details::remove(self.tx, lane, node, patches)
+    }
+
+    /// Takes a dead letter away; how many items it counted. The caller says where they went, and
+    /// what becomes of its patches.
+    pub(super) fn take_letter(
+        &mut self,
+        key: &Key,
+        letter: &DeadLetter,
+    ) -> Result<u64, StoreError> {
+        let value = self.tx.get(key)?.unwrap_or_default();
+        let items = codec::tag(&value).unwrap_or(letter.count);
+        let count = i64::try_from(items).unwrap_or(i64::MAX);
+        self.tx.remove(key)?;
+        self.add(account::DEAD, -count);
+        *self.effects.dead.entry((letter.stage, letter.reason)).or_default() -= count;
+        Ok(items)
     }
 
     /// Keeps an item that can't go on as a dead letter.

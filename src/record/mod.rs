@@ -12,6 +12,7 @@
 //! Deliberately doesn't know: the store, AWS's SDK types, metrics, configuration files.
 
 pub mod assessment;
+pub mod attempt;
 pub mod dead_letter;
 pub mod finding;
 pub mod ids;
@@ -21,6 +22,7 @@ pub mod text;
 pub mod time;
 
 pub use assessment::{Assessment, Facts, PatchCounts, Verdict};
+pub use attempt::{Attempt, AttemptOutcome, Attempts};
 pub use dead_letter::{DeadLetter, Reason, Stage};
 pub use finding::{
     Change, Finding, FindingId, HybridAs, RecordState, RenderPolicy, Severity, Template,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Revision, Severity, Text, UnixMillis, finding::RecordState};
+use super::{Attempts, Change, Revision, Severity, Text, UnixMillis, finding::RecordState};
 
 /// What is known of one version of a finding that the hub has acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub struct Receipt {
     pub updated_at: UnixMillis,
     /// Requests that carried it, the last one included.
     pub attempts: u32,
+    /// Requests that carried it and failed. What a process knew when it was killed is missing.
+    pub failures: Attempts,
     /// AWS's id of the request that was acknowledged; absent if the delivery was confirmed by
     /// reading the finding back.
     pub aws_request_id: Option<Text<128>>,

@@ -24,7 +24,8 @@ pub enum Table {
     Delayed = 0x13,
     /// Where a node's delayed finding is: lane, node, place.
     DelayedIndex = 0x14,
-    /// Pages of assessments whose lane is being read back: lane, sequence.
+    /// Assessments whose lane is being read back: lane, node, read number or 0. Since format 2;
+    /// in format 1, pages: lane, sequence.
     Parked = 0x15,
     /// Ledger row of ingest: lane, node.
     Seen = 0x20,
@@ -36,12 +37,16 @@ pub enum Table {
     Details = 0x23,
     /// Dead letters: lane, node, stage, reason.
     Dead = 0x30,
+    /// What became of dead letters that were redriven: lane, node. Since format 2.
+    DeadHistory = 0x31,
     /// What is known of a lane: lane.
     Lane = 0x40,
+    /// What an operator has paused: what, lane or nothing. Since format 2.
+    Pause = 0x41,
 }
 
 impl Table {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Meta,
         Self::Observed,
         Self::Assessed,
@@ -54,7 +59,9 @@ impl Table {
         Self::Acked,
         Self::Details,
         Self::Dead,
+        Self::DeadHistory,
         Self::Lane,
+        Self::Pause,
     ];
 
     #[must_use]

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use patchferry::{
     queue::{AcceptedNode, ClaimedFinding, Death, Decided, Queues, Settlement, Validated, details},
     record::{
-        Assessment, Change, Clock, Facts, Finding, FindingId, Lane, Observation, PatchDetail,
-        ReadNumber, Reason, Receipt, RecordState, RenderPolicy, Revision, Severity, Source, Stage,
-        UnixMillis, Verdict,
+        Assessment, Attempts, Change, Clock, Facts, Finding, FindingId, Lane, Observation,
+        PatchDetail, ReadNumber, Reason, Receipt, RecordState, RenderPolicy, Revision, Severity,
+        Source, Stage, UnixMillis, Verdict,
         dead_letter::DeadItem,
         observation::{PatchList, PatchState},
     },
@@ -282,7 +282,7 @@ impl Bench {
     async fn judge(&mut self) {
         let pages = self.queues().claim_assessed(1).await.unwrap();
         assert_eq!(pages.is_empty(), self.model.assessed.is_empty());
-        let judge = self.queues().settle_assessed(pages, |step, lane, assessment| {
+        let judge = self.queues().settle_assessed(pages, true, |step, lane, assessment| {
             let missing = assessment.facts.counts.missing;
             let node = assessment.node.as_str();
             let patches = assessment.facts.patches.clone();
@@ -588,6 +588,7 @@ fn receipt(claimed: &ClaimedFinding, now: UnixMillis) -> Receipt {
         acknowledged_at: now,
         updated_at: finding.updated_at,
         attempts: 1,
+        failures: Attempts::default(),
         aws_request_id: None,
     }
 }

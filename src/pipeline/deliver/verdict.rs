@@ -99,6 +99,7 @@ fn receipt(
         acknowledged_at: now,
         updated_at: finding.updated_at,
         attempts: waiting.attempts.saturating_add(1),
+        failures: waiting.failures.clone(),
         aws_request_id,
     }
 }

@@ -3,7 +3,9 @@
 use super::*;
 use crate::{
     queue::Place,
-    record::{Facts, PatchCounts, ReadNumber, Receipt, Revision, Source, assessment::Compliance},
+    record::{
+        Attempts, Facts, PatchCounts, ReadNumber, Receipt, Revision, Source, assessment::Compliance,
+    },
 };
 
 const END: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -147,6 +149,7 @@ fn an_unchanged_finding_is_refreshed_when_its_acknowledgement_is_old() {
             acknowledged_at: UnixMillis(at),
             updated_at: END,
             attempts: 1,
+            failures: Attempts::default(),
             aws_request_id: None,
         },
     };
