@@ -84,16 +84,7 @@ struct LogLine {
 impl Site {
     /// Writes the configuration that all lives have.
     pub fn prepare(binary: &Path, directory: &Path, world: &World) -> io::Result<Self> {
-        let mut config =
-            format!("state_dir = {:?}\n{COMMON}", directory.join("state").display().to_string());
-        for account in ACCOUNTS {
-            let regions = REGIONS.map(|region| format!("\"{region}\"")).join(", ");
-            config += &format!("[[lanes]]\naccount = \"{account}\"\nregions = [{regions}]\n");
-            if account != ACCOUNTS[0] {
-                config += &format!("role_arn = \"arn:aws:iam::{account}:role/patchferry\"\n");
-            }
-        }
-        fs::write(directory.join("patchferry.toml"), config)?;
+        fs::write(directory.join("patchferry.toml"), configuration(directory))?;
         fs::create_dir(directory.join("home"))?;
         Ok(Self {
             binary: binary.into(),
@@ -145,6 +136,19 @@ impl Site {
     }
 }
 
+fn configuration(directory: &Path) -> String {
+    let state_dir = directory.join("state").display().to_string();
+    let regions = REGIONS.map(|region| format!("\"{region}\"")).join(", ");
+    let lanes = ACCOUNTS.map(|account| {
+        let role = match account {
+            _ if account == ACCOUNTS[0] => String::new(),
+            entered => format!("role_arn = \"arn:aws:iam::{entered}:role/patchferry\"\n"),
+        };
+        format!("[[lanes]]\naccount = \"{account}\"\nregions = [{regions}]\n{role}")
+    });
+    format!("state_dir = {state_dir:?}\n{COMMON}{}", lanes.concat())
+}
+
 /// What is the same for all: quick sweeps, nothing of the real quota taken away.
 const COMMON: &str = "\
 [ingest]
@@ -153,7 +157,7 @@ ssm_requests_per_second = 100
 [deliver]
 probe_interval = \"1s\"
 [store]
-min_free_bytes = "16MiB"
+min_free_bytes = \"16MiB\"
 [http]
 listen = \"127.0.0.1:0\"
 [log]

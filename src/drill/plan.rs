@@ -44,6 +44,12 @@ pub(super) struct Blip {
     pub fault: Fault,
 }
 
+impl Blip {
+    pub fn length(&self) -> Duration {
+        self.during.end.saturating_sub(self.during.start)
+    }
+}
+
 /// All times count from the moment at which changes begin.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {
@@ -149,7 +155,7 @@ mod tests {
                 .collect();
             assert!(at.is_sorted() && at.iter().all(|at| *at < plan.quiet_from));
             assert!(!matches!(plan.kills.first(), Some(Kill::AmidStart(_))));
-            assert_eq!(plan.outage.end - plan.outage.start, Duration::from_secs(40));
+            assert_eq!(plan.outage.start + Duration::from_secs(40), plan.outage.end);
             assert!(plan.outage.end <= plan.quiet_from);
             assert!(plan.poison.is_sorted() && plan.poison.len() == 5);
             assert!(plan.blips.iter().all(|blip| blip.during.end <= plan.quiet_from));

@@ -244,9 +244,9 @@ impl Story {
                 let free: Vec<usize> = lanes.filter(|lane| !self.is_out(*lane, done)).collect();
                 let lane = free[blip.draw % free.len()];
                 done.blip = Some(lane);
-                self.world.set_hub_fault(lane, Some(blip.fault));
+                self.world.set_hub_fault(lane, Some(blip.fault.clone()));
                 let name = self.world.lanes[lane].sim.to_string();
-                let length = seconds(blip.during.end - blip.during.start);
+                let length = seconds(blip.length());
                 self.say(&format!("for {length} the hub of {name} {}", blip.name));
             }
             _ => {}
