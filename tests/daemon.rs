@@ -4,6 +4,7 @@ mod damage;
 mod fsync;
 mod refusals;
 mod secrets;
+mod shutdown;
 mod space;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};

@@ -19,9 +19,9 @@ const QUIET_SHARE: f64 = 0.08;
 /// One kill in so many lands amid the start that follows another kill.
 const KILLS_PER_AMID_START: usize = 4;
 const AMID_START_MAX: Duration = Duration::from_millis(400);
-/// Passing faults: one in each of so many parts of the duration, for a fifth of the part.
+/// Passing faults: one in each of so many parts of the duration, for a good part of it.
 const BLIPS: u32 = 16;
-const BLIP_SHARE: f64 = 0.2;
+const BLIP_SHARE: f64 = 0.4;
 /// A blip is at most this long: some of them answer nothing at all.
 const BLIP_MAX: Duration = Duration::from_secs(20);
 
@@ -112,7 +112,7 @@ fn blips(rng: &mut Rng, until: Duration) -> Vec<Blip> {
 
 fn kinds() -> [(&'static str, Fault); 9] {
     [
-        ("half of its requests get a 429", Fault::Throttle { ratio: 0.5 }),
+        ("throttles half of its requests", Fault::Throttle { ratio: 0.5 }),
         ("answers 503", Fault::Outage),
         ("refuses connections", Fault::Refuse),
         ("resets connections", Fault::Reset),

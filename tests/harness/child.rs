@@ -20,8 +20,12 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use patchferry::simulator::{
-    Control, SECRET_ACCESS_KEY, Simulator, SimulatorConfig, access_key_id,
+use patchferry::{
+    app,
+    queue::Accounting,
+    record::Clock,
+    simulator::{Control, SECRET_ACCESS_KEY, Simulator, SimulatorConfig, access_key_id},
+    store::SpaceLimits,
 };
 use serde_json::Value;
 
@@ -157,6 +161,32 @@ impl Site {
         daemon
     }
 
+    /// Starts the daemon with more in its environment.
+    pub fn spawn_with(&self, name: &str, value: &str) -> Daemon {
+        let mut command = self.command(&["run"]);
+        command.env(name, value);
+        Daemon::spawn(command)
+    }
+
+    /// The hub is what the fleet is, and no rule of AWS was broken.
+    pub fn assert_hub_true(&self) {
+        assert_eq!(self.control.differences_total(), Vec::<String>::new());
+        assert_eq!(self.control.stats_total().violations(), Vec::<String>::new());
+    }
+
+    /// See [`assert_accounted`].
+    pub async fn assert_accounted(&self) -> Accounting {
+        assert_accounted(&self.state_dir()).await
+    }
+
+    /// Of a daemon that doesn't run: nothing is unaccounted for, by the counters and by a count
+    /// of what is stored; nothing is queued; nothing was set aside, and sled made no blob.
+    pub async fn assert_store_true(&self) -> Accounting {
+        let accounting = self.assert_accounted().await;
+        assert_eq!(accounting.queued.total(), 0, "{accounting:?}");
+        accounting
+    }
+
     /// What `status --json` says.
     pub fn status(&self) -> Value {
         let output = self.run(&["status", "--json"]);
@@ -230,6 +260,23 @@ impl Daemon {
                 "no such line within {PATIENCE:?}:\n{}",
                 lines.lines.join("\n")
             );
+            lines = self.log.1.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// Waits for a line, JSON or not, that contains `text`; `false` if the child ends without.
+    pub fn wait_for_text(&self, text: &str) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.log.0.lock().unwrap();
+        loop {
+            if lines.lines.iter().any(|line| line.contains(text)) {
+                return true;
+            }
+            if lines.ended {
+                return false;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no `{text}` in time:\n{}", lines.lines.join("\n"));
             lines = self.log.1.wait_timeout(lines, left).unwrap().0;
         }
     }
@@ -350,6 +397,50 @@ impl Drop for Daemon {
             eprintln!("the child's log:\n{}", self.log());
         }
     }
+}
+
+/// Opens the store in `state_dir`, which no daemon holds: the accounting balances and agrees with
+/// a count of what is stored; nothing was set aside, and sled made no blob.
+pub async fn assert_accounted(state_dir: &Path) -> Accounting {
+    assert_eq!(leftovers(state_dir), Vec::<String>::new());
+    let limits = SpaceLimits { live_bytes_max: 1 << 30, free_bytes_min: 0 };
+    let path = state_dir.to_path_buf();
+    let opened =
+        tokio::task::spawn_blocking(move || app::open_queues(&path, limits, Clock::system()));
+    let queues = opened.await.expect("no panic").expect("the store opens");
+    let (accounting, recount) =
+        (queues.accounting(), queues.recount().await.expect("a readable store"));
+    assert_eq!(accounting.imbalance(), 0, "{accounting:?}");
+    assert_eq!((recount.queued, recount.dead), (accounting.queued, accounting.dead));
+    queues.close().await.expect("the store closes");
+    assert_eq!(leftovers(state_dir), Vec::<String>::new());
+    accounting
+}
+
+/// Stores that were set aside, and what sled put beside its log.
+fn leftovers(state_dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(state_dir).expect("a state directory").flatten();
+    entries
+        .filter(|entry| {
+            let blobs = fs::read_dir(entry.path().join("blobs"));
+            entry.file_name().to_string_lossy().starts_with("quarantine")
+                || blobs.is_ok_and(|mut blobs| blobs.next().is_some())
+        })
+        .map(|entry| entry.path().display().to_string())
+        .collect()
+}
+
+/// How many rounds of something: as many as `variable` says, or `default`.
+pub fn rounds(variable: &str, default: usize) -> usize {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")),
+        Err(_) => default,
+    }
+}
+
+/// Tells of what a passing test has measured, on the terminal itself.
+pub fn report(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Items in all queues, from a status.

@@ -102,8 +102,12 @@ impl Image {
         let server = mount_fuse(&fuse, &file)?;
         let shared = Arc::clone(&state);
         let server = std::thread::spawn(move || serve(server, &shared, bytes));
-        let mut disk =
-            Disk { state, directory: directory.into(), device: String::new(), server: Some(server) };
+        let mut disk = Disk {
+            state,
+            directory: directory.into(),
+            device: String::new(),
+            server: Some(server),
+        };
         disk.device = run("losetup", &["--find", "--show", &text(&file)])?.trim().to_string();
         // Nothing is to be written unless somebody asks for it.
         let options = "commit=300,errors=continue,noatime";
@@ -117,39 +121,44 @@ impl Disk {
         self.directory.join("mnt")
     }
 
-    /// The power goes, now. The host learns of it by errors, and is taken down.
+    /// The power goes, now. The host learns of it by errors; what it makes of them is its affair.
     pub fn cut(self, cache: Cache, rng: &mut fastrand::Rng) -> Cut {
-        let mut image = {
-            let mut state = lock(&self.state);
-            state.is_cut = true;
-            Cut { image: Image(state.durable.clone()), counts: state.counts }
-        };
-        {
-            let state = lock(&self.state);
-            let mut unflushed = state.unflushed.clone();
-            unflushed.sort_unstable();
-            unflushed.dedup();
-            image.counts.unflushed_blocks = unflushed.len() as u64;
-            for block in unflushed {
-                let survives = match cache {
-                    Cache::Lost => false,
-                    Cache::Kept => true,
-                    Cache::Torn => rng.bool(),
-                };
-                if survives {
-                    let range = block * BLOCK_BYTES..(block + 1) * BLOCK_BYTES;
-                    image.image.0[range.clone()].copy_from_slice(&state.seen[range]);
-                }
+        let mut state = lock(&self.state);
+        state.is_cut = true;
+        let mut image = std::mem::take(&mut state.durable);
+        let mut unflushed = std::mem::take(&mut state.unflushed);
+        unflushed.sort_unstable();
+        unflushed.dedup();
+        let counts = Counts { unflushed_blocks: unflushed.len() as u64, ..state.counts };
+        for block in unflushed {
+            let survives = match cache {
+                Cache::Lost => false,
+                Cache::Kept => true,
+                Cache::Torn => rng.bool(),
+            };
+            if survives {
+                let range = block * BLOCK_BYTES..(block + 1) * BLOCK_BYTES;
+                image[range.clone()].copy_from_slice(&state.seen[range]);
             }
         }
-        image
+        drop(state);
+        Cut { image: Image(image), counts, disk: self }
     }
 }
 
-/// What is left of a disk, and what it had gone through.
+/// What is left of a disk, and what it had gone through. The dead disk is still mounted.
 pub struct Cut {
-    pub image: Image,
+    image: Image,
     pub counts: Counts,
+    disk: Disk,
+}
+
+impl Cut {
+    /// Takes the dead disk down; nobody may use it any more.
+    pub fn into_image(self) -> Image {
+        drop(self.disk);
+        self.image
+    }
 }
 
 impl Drop for Disk {
