@@ -1,5 +1,6 @@
 //! The store and the queues through their public API: against a plain model, and at their limits.
 
+mod dead;
 mod model;
 
 use std::path::Path;

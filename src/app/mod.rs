@@ -3,10 +3,12 @@
 //! - [`settings`]: what of the configuration each stage is told.
 //! - [`lanes`]: which lanes are served, and their tasks.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
+//! - [`ingest`]: lines that somebody hands in.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
 //! - [`offline`]: the same store, looked at while no daemon runs.
 
 mod housekeeping;
+pub mod ingest;
 mod lanes;
 mod observe;
 pub mod offline;

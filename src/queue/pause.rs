@@ -55,6 +55,14 @@ pub struct Pause {
     pub reason: Text<256>,
 }
 
+/// For people: since when, by whom, and why.
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "paused since {} by uid {}", self.since, self.by_uid)?;
+        if self.reason.is_blank() { Ok(()) } else { write!(f, ": {}", self.reason) }
+    }
+}
+
 /// What is paused where; `None` is all lanes.
 pub(super) type Place = (PauseWhat, Option<Lane>);
 

@@ -3,6 +3,9 @@
 //! To add one: a file with a type that implements [`Command`], and a line in [`table`].
 
 pub mod dead;
+pub mod ingest;
+pub mod pause;
+pub mod receipt;
 pub mod status;
 
 use serde_json::Value;
@@ -50,6 +53,12 @@ table![
     dead::PreviewRedrive,
     dead::RedriveDead,
     dead::DropDead,
+    pause::PauseLanes,
+    pause::ResumeLanes,
+    receipt::GetReceipt,
+    ingest::BeginIngest,
+    ingest::IngestLines,
+    ingest::EndIngest,
 ];
 
 fn read<C: Command>(arguments: Value, request_bytes: usize) -> Result<C, Refusal> {
