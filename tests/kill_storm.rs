@@ -164,12 +164,11 @@ fn round(site: &Site, rng: &mut fastrand::Rng, storm: &mut Storm) {
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find(|line| line["message"] == "running");
-    match running {
-        Some(running) => storm.note_queued(&running),
-        None => {
-            storm.amid_start += 1;
-            storm.amid_open += usize::from(asked == asked_before);
-        }
+    if let Some(running) = running {
+        storm.note_queued(&running);
+    } else {
+        storm.amid_start += 1;
+        storm.amid_open += usize::from(asked == asked_before);
     }
     assert!(!log.contains("\"ERROR\"") && !log.contains("panicked"), "{log}");
 }

@@ -2,9 +2,10 @@
 //!
 //! The story of the fault: unlike a kill, a power cut takes what the kernel had not written and
 //! what the disk had not put on its platter. The daemon runs on an ext4 file system on a disk of
-//! this test's own (see [`disk`]), whose write cache is lost, kept or torn at the cut. Everything
-//! that was acknowledged before it must be there after it; the store must open as it is, without
-//! a blob and with nothing set aside; and in the end the hub holds what the fleet is.
+//! this test's own (see [`disk`]), whose write cache is lost, kept or torn at the cut, while it
+//! sweeps a fleet and `patchferry ingest` hands it lines. Every line that was answered before the
+//! cut must be there after it; the store must open as it is, without a blob and with nothing set
+//! aside; and in the end the hub holds what the fleet is and what the lines said.
 //!
 //! Each round also leaves two files beside the store, one fsynced and one not: the first must
 //! survive every cut, the second must be missed after some, or the method would find no loss.
@@ -12,18 +13,23 @@
 //! `PATCHFERRY_POWER_CUTS=50 cargo test --test suite power_cut` is the long form.
 
 mod disk;
+mod feeder;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::Write as _,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
 use nix::sys::signal::Signal;
 use patchferry::simulator::{Fault, FleetConfig, Scope, Service, SimulatorConfig};
 
-use self::disk::{Cache, Disk, Image};
+use self::{
+    disk::{Cache, Disk, Image},
+    feeder::Feeder,
+};
 use crate::harness::{
     ACCOUNT, REGION,
     child::{self, Daemon, EAGER, Site, report, skipped},
@@ -31,7 +37,7 @@ use crate::harness::{
 
 const ROUNDS_VARIABLE: &str = "PATCHFERRY_POWER_CUTS";
 const ROUNDS_DEFAULT: usize = 4;
-const DISK_BYTES: u64 = 192 << 20;
+const DISK_BYTES: u64 = 240 << 20;
 const WITNESS_BYTES: usize = 100_000;
 const SEED: u64 = 0x6375_7421;
 /// How long after its start a daemon may see the power go.
@@ -41,7 +47,9 @@ const LIVED_MAX: Duration = Duration::from_millis(1_800);
 #[derive(Default)]
 struct Tally {
     rounds: usize,
-    /// Rounds in which something was acknowledged before the cut.
+    /// Lines that were answered before a cut, in all rounds.
+    lines: usize,
+    /// Rounds in which some were.
     acknowledged: usize,
     /// Rounds that ended with blocks in the disk's cache.
     unflushed: usize,
@@ -58,6 +66,10 @@ struct Rig {
     directory: tempfile::TempDir,
     rng: fastrand::Rng,
     tally: Tally,
+    /// What had been accepted by the daemon's word before the last cut.
+    promised: i64,
+    /// Missing patches by node: the lines that were answered before a cut.
+    lines: BTreeMap<String, i64>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,7 +78,8 @@ async fn a_power_cut_takes_nothing_that_was_acknowledged() {
     let state_dir = directory.path().join("mnt/state");
     let fleet = FleetConfig { non_compliant_share: 0.6, ..FleetConfig::of(700) };
     let simulator = SimulatorConfig::new(SEED).lane(ACCOUNT, REGION, fleet);
-    let config = EAGER.replace("[ingest]\n", "[ingest]\npatch_details = false\n");
+    let config = EAGER.replace("[ingest]\n", "[ingest]\npatch_details = false\n")
+        + &format!("[[lanes]]\naccount = \"{ACCOUNT}\"\nregions = [\"{REGION}\"]\n");
     let site = Site::new(simulator, Some(&config))
         .await
         .with("PATCHFERRY_STATE_DIR", state_dir.to_str().unwrap());
@@ -74,7 +87,8 @@ async fn a_power_cut_takes_nothing_that_was_acknowledged() {
         return skipped("no ext4 can be made here (mkfs.ext4), so no power is cut");
     };
     let rng = fastrand::Rng::with_seed(SEED);
-    let mut rig = Rig { site, directory, rng, tally: Tally::default() };
+    let tally = Tally::default();
+    let mut rig = Rig { site, directory, rng, tally, promised: 0, lines: BTreeMap::new() };
     for round in 0..child::rounds(ROUNDS_VARIABLE, ROUNDS_DEFAULT) {
         let Some(disk) = image.power_on(rig.directory.path()) else {
             return skipped("no FUSE file and loop device can be mounted here, so no power is cut");
@@ -108,38 +122,32 @@ impl Rig {
             }),
         );
         self.site.control.rescan(&self.site.control.lanes()[0], 0.5);
-        let mut daemon = self.site.start();
-        let lived = LIVED_MAX.mul_f64(self.rng.f64());
-        self.lives(&daemon, lived);
+        let daemon = self.site.start();
+        let feeder = Feeder::start(&self.site, round);
+        lives(&daemon, LIVED_MAX.mul_f64(self.rng.f64()));
         witness(&disk, round, true);
         witness(&disk, round, false);
-        let acknowledged = acknowledged(&mut daemon);
+        let status = daemon.status();
+        let answered = feeder.answered();
         // Whatever is being written now is torn.
         let cache = [Cache::Torn, Cache::Lost, Cache::Torn, Cache::Kept][round % 4];
         let cut = disk.cut(cache, &mut self.rng);
         daemon.signal(Signal::SIGKILL);
         let _ = daemon.wait();
+        feeder.end();
         self.tally.rounds += 1;
         self.tally.writes += cut.counts.writes;
         self.tally.flushes += cut.counts.flushes;
         self.tally.unflushed += usize::from(cut.counts.unflushed_blocks > 0);
-        self.tally.acknowledged += usize::from(acknowledged.accepted > before);
-        self.tally.with_backlog += usize::from(acknowledged.queued > 0);
-        fs::write(self.promise(), acknowledged.accepted.to_string()).unwrap();
+        self.tally.lines += answered.len();
+        self.tally.acknowledged += usize::from(!answered.is_empty());
+        self.tally.with_backlog += usize::from(child::queued(&status) > 0);
+        let accepted = status["accounting"]["accepted"].as_i64().expect("a count");
+        let lines = i64::try_from(answered.len()).unwrap();
+        // Each was fsynced before it was counted, or answered.
+        self.promised = accepted.max(before + lines);
+        self.lines.extend(answered);
         cut.into_image()
-    }
-
-    /// A random instant is what is wanted: time itself is the event.
-    #[allow(clippy::disallowed_methods)]
-    fn lives(&self, daemon: &Daemon, lived: Duration) {
-        std::thread::sleep(lived);
-        let log = daemon.log();
-        assert!(!log.contains("\"ERROR\"") && !log.contains("panicked"), "{log}");
-    }
-
-    /// Where what was acknowledged before the last cut is noted: not on that disk.
-    fn promise(&self) -> PathBuf {
-        self.directory.path().join("acknowledged")
     }
 
     /// After the last cut: what was acknowledged is there, the books balance, the fsynced file is
@@ -155,10 +163,10 @@ impl Rig {
             let _ = fs::remove_file(mount.join(format!("{name}-{last}")));
         }
         let accounting = child::assert_accounted(state_dir).await;
-        let promised: i64 = fs::read_to_string(self.promise()).unwrap().parse().unwrap();
         assert!(
-            accounting.accepted >= promised,
-            "round {last}: {promised} were acknowledged, {} are there",
+            accounting.accepted >= self.promised,
+            "round {last}: {} were acknowledged, {} are there",
+            self.promised,
             accounting.accepted
         );
         accounting.accepted
@@ -171,22 +179,26 @@ impl Rig {
         daemon.settle();
         let (status, log) = daemon.terminate();
         assert_eq!(status.code(), Some(0), "{log}");
-        self.site.assert_hub_true();
+        let fleet = self.site.control.differences_total();
+        let fleet: Vec<String> =
+            fleet.into_iter().filter(|it| !it.contains(feeder::NODE_PREFIX)).collect();
+        assert_eq!(fleet, Vec::<String>::new());
+        assert_eq!(self.site.control.stats_total().violations(), Vec::<String>::new());
+        let held = feeder::held(&self.site);
+        let missed: Vec<_> =
+            self.lines.iter().filter(|(node, missing)| held.get(*node) != Some(missing)).collect();
+        assert!(missed.is_empty(), "answered, and lost: {missed:?}");
         let accounting = child::assert_accounted(state_dir).await;
         assert_eq!(accounting.queued.total(), 0, "{accounting:?}");
     }
 }
 
-struct Acknowledged {
-    accepted: i64,
-    queued: u64,
-}
-
-/// What the daemon says has been accepted: each of it was fsynced before it was counted.
-fn acknowledged(daemon: &mut Daemon) -> Acknowledged {
-    let status = daemon.status();
-    let accepted = status["accounting"]["accepted"].as_i64().expect("a count");
-    Acknowledged { accepted, queued: child::queued(&status) }
+/// A random instant is what is wanted: time itself is the event.
+#[allow(clippy::disallowed_methods)]
+fn lives(daemon: &Daemon, lived: Duration) {
+    std::thread::sleep(lived);
+    let log = daemon.log();
+    assert!(!log.contains("\"ERROR\"") && !log.contains("panicked"), "{log}");
 }
 
 /// Leaves a file behind; the one without fsync is what a cut may take.
@@ -194,7 +206,7 @@ fn witness(disk: &Disk, round: usize, is_synced: bool) {
     let name = if is_synced { "fsynced" } else { "written" };
     let path = disk.mount_point().join(format!("{name}-{round}"));
     let mut file = File::create(path).unwrap();
-    file.write_all(&[7; WITNESS_BYTES]).unwrap();
+    file.write_all(&vec![7; WITNESS_BYTES]).unwrap();
     if is_synced {
         file.sync_all().unwrap();
         File::open(disk.mount_point()).unwrap().sync_all().unwrap();
@@ -203,13 +215,13 @@ fn witness(disk: &Disk, round: usize, is_synced: bool) {
 
 impl Tally {
     fn report(&self) {
-        let Self { rounds, acknowledged, unflushed, with_backlog, writes, flushes, witnesses_lost } =
-            self;
+        let Self { rounds, lines, acknowledged, unflushed, with_backlog, .. } = self;
+        let Self { writes, flushes, witnesses_lost, .. } = self;
         report(&format!(
-            "power cuts: {rounds}, {acknowledged} after new acknowledgements, {with_backlog} with \
-             a backlog, {unflushed} with blocks in the disk's cache ({writes} writes, {flushes} \
-             flushes in all); nothing acknowledged was missed; {witnesses_lost} files that nobody \
-             had fsynced were"
+            "power cuts: {rounds}, {acknowledged} amid lines being answered, {with_backlog} with a \
+             backlog, {unflushed} with blocks in the disk's cache ({writes} writes, {flushes} \
+             flushes in all); {lines} lines had been answered, none was missed; {witnesses_lost} \
+             files that nobody had fsynced were"
         ));
     }
 }

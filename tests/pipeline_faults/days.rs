@@ -20,9 +20,9 @@ use patchferry::{
 use crate::harness::{ACCOUNT, REGION, Rig, child::report, imports, within};
 
 const HOURS: usize = 72;
-const NODES: usize = 2_000;
+const NODES: u16 = 2_000;
 /// One in so many nodes is critical at the end.
-const NODES_PER_CRITICAL: usize = 4;
+const NODES_PER_CRITICAL: u16 = 4;
 /// Low, so that the share says something about the lane, not about how fast a debug build is on
 /// a busy machine.
 const PER_SECOND: f64 = 2.0;
@@ -44,7 +44,7 @@ impl Hours {
 
 async fn rig(hours: &Hours) -> Rig {
     let fleet = FleetConfig {
-        nodes: NODES,
+        nodes: NODES.into(),
         hybrid_share: 0.1,
         non_compliant_share: 1.0,
         never_scanned_share: 0.0,
@@ -82,20 +82,20 @@ async fn days_of_outage_leave_a_backlog_no_larger_than_the_fleet_and_the_worst_l
         .await;
         let waiting = app.queues().accounting().queued.total();
         waiting_max = waiting_max.max(waiting);
-        assert!(waiting <= NODES as i64, "hour {hour}: {waiting} wait for {NODES} nodes");
+        assert!(waiting <= i64::from(NODES), "hour {hour}: {waiting} wait for {NODES} nodes");
         if hour == HOURS / 2 {
             app = rig.restart(app).await;
             rig.sweep(&app).await;
         }
     }
     let accepted = app.queues().accounting().accepted;
-    assert!(accepted > 2 * NODES as i64, "only {accepted} versions in {HOURS} hours");
+    assert!(accepted > 2 * i64::from(NODES), "only {accepted} versions in {HOURS} hours");
 
     let fleet = rig.control.fleet(&lane);
     let critical = SeverityCounts { critical: 1, ..SeverityCounts::default() };
     let low = SeverityCounts { low: 1, ..SeverityCounts::default() };
     for (index, node) in fleet.iter().enumerate() {
-        let is_critical = index % NODES_PER_CRITICAL == NODES_PER_CRITICAL - 1;
+        let is_critical = index % usize::from(NODES_PER_CRITICAL) == 1;
         let severities = if is_critical { critical } else { low };
         rig.control.make_non_compliant(&lane, &node.id, 1, severities).unwrap();
     }
@@ -103,7 +103,7 @@ async fn days_of_outage_leave_a_backlog_no_larger_than_the_fleet_and_the_worst_l
     rig.sweep(&app).await;
     rig.wait_for(&app, "all to wait", |queues, _| {
         let queued = queues.accounting().queued;
-        queued.outbox == NODES as i64 && queued.total() == queued.outbox
+        queued.outbox == i64::from(NODES) && queued.total() == queued.outbox
     })
     .await;
     app.shutdown().await.unwrap();
@@ -112,7 +112,7 @@ async fn days_of_outage_leave_a_backlog_no_larger_than_the_fleet_and_the_worst_l
     rig.control.clear_faults();
     rig.control.mark();
     let app = rig.start().await;
-    let requests = (NODES / 100) as u64;
+    let requests = u64::from(NODES / 100);
     let sent = |wanted: u64| {
         rig.control
             .wait_until(move |control| control.stats_total().import_requests_since_mark >= wanted)
@@ -137,7 +137,7 @@ async fn days_of_outage_leave_a_backlog_no_larger_than_the_fleet_and_the_worst_l
     let arrived = |label: &'static str| {
         hub.iter().filter(move |it| it.severity_label == label).map(|it| it.processed_at_ms)
     };
-    assert_eq!(arrived("CRITICAL").count(), NODES / NODES_PER_CRITICAL);
+    assert_eq!(arrived("CRITICAL").count(), usize::from(NODES / NODES_PER_CRITICAL));
     let last_critical = arrived("CRITICAL").max().unwrap();
     assert_eq!(
         arrived("LOW").filter(|at| *at < last_critical).count(),

@@ -30,7 +30,7 @@ const BLOCK_BYTES: usize = 4096;
 /// The largest write that the kernel may hand over at once.
 const WRITE_BYTES_MAX: usize = 128 * 1024;
 const HEADER_BYTES: usize = 40;
-/// Of fuse_write_in and fuse_read_in.
+/// Of a write and of a read, before the data.
 const IO_HEADER_BYTES: usize = 40;
 
 /// What survives of the blocks that were written since the last flush.
