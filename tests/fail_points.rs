@@ -100,12 +100,21 @@ fn settle(site: &Site, daemon: &Daemon) {
 /// Starts with the point armed; it must die there.
 fn dies(site: &Site, point: FailPoint, nth: u32) -> String {
     let daemon = site.spawn_with(VARIABLE, &format!("{}:{nth}", point.name()));
-    died(daemon, point)
+    let lane = site.control.lanes().remove(0);
+    // There is always something new to tell.
+    died_while(daemon, point, || {
+        site.control.rescan(&lane, 0.3);
+    })
 }
 
 fn died(daemon: Daemon, point: FailPoint) -> String {
+    died_while(daemon, point, || ())
+}
+
+fn died_while(daemon: Daemon, point: FailPoint, meanwhile: impl FnMut()) -> String {
     let reached = format!("fail point {} reached", point.name());
-    assert!(daemon.wait_for_text(&reached), "{point:?} was not reached:\n{}", daemon.log());
+    let is_reached = daemon.wait_for_text_while(&reached, meanwhile);
+    assert!(is_reached, "{point:?} was not reached:\n{}", daemon.log());
     let (status, log) = daemon.wait();
     assert_eq!(status.signal(), Some(SIGABRT), "{point:?}: {status}\n{log}");
     log

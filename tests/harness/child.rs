@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a child is asked anew that tells no event of its own.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
+/// How often something is done while a line is waited for.
+const MEANWHILE: Duration = Duration::from_millis(300);
+
 /// A daemon that sweeps every second and that nothing but the hub's quota holds back.
 pub const EAGER: &str = "\
 [ingest]
@@ -266,18 +269,28 @@ impl Daemon {
 
     /// Waits for a line, JSON or not, that contains `text`; `false` if the child ends without.
     pub fn wait_for_text(&self, text: &str) -> bool {
+        self.wait_for_text_while(text, || ())
+    }
+
+    /// As [`Daemon::wait_for_text`], doing `meanwhile` a few times a second.
+    pub fn wait_for_text_while(&self, text: &str, mut meanwhile: impl FnMut()) -> bool {
         let deadline = Instant::now() + PATIENCE;
-        let mut lines = self.log.0.lock().unwrap();
         loop {
-            if lines.lines.iter().any(|line| line.contains(text)) {
-                return true;
+            {
+                let lines = self.log.0.lock().unwrap();
+                let said = |lines: &Lines| lines.lines.iter().any(|line| line.contains(text));
+                let (lines, _) = self
+                    .log
+                    .1
+                    .wait_timeout_while(lines, MEANWHILE, |lines| !said(lines) && !lines.ended)
+                    .unwrap();
+                if said(&lines) || lines.ended {
+                    return said(&lines);
+                }
+                let late = Instant::now() >= deadline;
+                assert!(!late, "no `{text}` in time:\n{}", lines.lines.join("\n"));
             }
-            if lines.ended {
-                return false;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no `{text}` in time:\n{}", lines.lines.join("\n"));
-            lines = self.log.1.wait_timeout(lines, left).unwrap().0;
+            meanwhile();
         }
     }
 
