@@ -104,7 +104,7 @@ async fn a_power_cut_takes_nothing_that_was_acknowledged() {
     let Tally { rounds, acknowledged, unflushed, witnesses_lost, .. } = rig.tally;
     assert!(acknowledged * 2 >= rounds, "too few cuts met work: {acknowledged} of {rounds}");
     assert!(witnesses_lost > 0, "no cut took a file that nobody had fsynced: these are no cuts");
-    assert!(unflushed > 0, "the disk's cache was always empty");
+    assert!(unflushed * 2 >= rounds, "the disk's cache was mostly empty");
 }
 
 impl Rig {
@@ -131,7 +131,7 @@ impl Rig {
         let answered = feeder.answered();
         // Whatever is being written now is torn.
         let cache = [Cache::Torn, Cache::Lost, Cache::Torn, Cache::Kept][round % 4];
-        let cut = disk.cut(cache, &mut self.rng);
+        let cut = disk.cut(self.rng.u64(1..60), cache, &mut self.rng);
         daemon.signal(Signal::SIGKILL);
         let _ = daemon.wait();
         feeder.end();

@@ -112,15 +112,12 @@ impl Truth {
     pub fn poison(&self) -> Check {
         let others = self.unexpected_dead().count();
         let expected = self.poisoned.len();
-        let (letters, be) = match self.letters.len() {
-            1 => ("letter", "is"),
-            _ => ("letters", "are"),
-        };
+        let letters = if self.letters.len() == 1 { "letter" } else { "letters" };
         Check {
             name: "only the poison is dead",
             held: others == 0 && self.letters.len() == expected,
             detail: format!(
-                "{} dead {letters} for {expected} poisoned, {others} of them {be} another node's",
+                "{} dead {letters} for {expected} poisoned, {others} of other nodes",
                 self.letters.len()
             ),
         }

@@ -21,14 +21,17 @@ use std::{
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread::JoinHandle,
+    time::Duration,
 };
 
 /// What a disk writes whole or not at all.
 const BLOCK_BYTES: usize = 4096;
 /// The largest write that the kernel may hand over at once.
 const WRITE_BYTES_MAX: usize = 128 * 1024;
+/// Where nobody writes, the power goes after this long.
+const CUT_MAX: Duration = Duration::from_secs(2);
 const HEADER_BYTES: usize = 40;
 /// Of a write and of a read, before the data.
 const IO_HEADER_BYTES: usize = 40;
@@ -61,7 +64,15 @@ struct State {
     /// Blocks in which the two differ, perhaps.
     unflushed: Vec<usize>,
     is_cut: bool,
+    /// Writes until the power goes.
+    writes_left: Option<u64>,
     counts: Counts,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    cut: Condvar,
 }
 
 /// A disk that is off: an image.
@@ -69,7 +80,7 @@ pub struct Image(Vec<u8>);
 
 /// A disk that is on, with its file system mounted. Dropping it takes everything down.
 pub struct Disk {
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
     directory: PathBuf,
     device: String,
     server: Option<JoinHandle<()>>,
@@ -91,19 +102,19 @@ impl Image {
     /// Switches the disk on and mounts its file system at `<directory>/mnt`; `None` where that
     /// isn't possible.
     pub fn power_on(self, directory: &Path) -> Option<Disk> {
+        let bytes = self.0.len() as u64;
         let state = State { seen: self.0.clone(), durable: self.0, ..State::default() };
-        let bytes = state.seen.len() as u64;
-        let state = Arc::new(Mutex::new(state));
+        let shared = Arc::new(Shared { state: Mutex::new(state), cut: Condvar::new() });
         let file = directory.join("disk.img");
         let mount = directory.join("mnt");
         File::create(&file).ok()?;
         fs::create_dir_all(&mount).ok()?;
         let fuse = OpenOptions::new().read(true).write(true).open("/dev/fuse").ok()?;
         let server = mount_fuse(&fuse, &file)?;
-        let shared = Arc::clone(&state);
-        let server = std::thread::spawn(move || serve(server, &shared, bytes));
+        let served = Arc::clone(&shared);
+        let server = std::thread::spawn(move || serve(server, &served, bytes));
         let mut disk = Disk {
-            state,
+            shared,
             directory: directory.into(),
             device: String::new(),
             server: Some(server),
@@ -121,9 +132,14 @@ impl Disk {
         self.directory.join("mnt")
     }
 
-    /// The power goes, now. The host learns of it by errors; what it makes of them is its affair.
-    pub fn cut(self, cache: Cache, rng: &mut fastrand::Rng) -> Cut {
-        let mut state = lock(&self.state);
+    /// The power goes right after the so-manieth write from now, which is in the cache then; or in
+    /// a while, if nobody writes. The host learns of it by errors; what it makes of them is its
+    /// affair.
+    pub fn cut(self, writes: u64, cache: Cache, rng: &mut fastrand::Rng) -> Cut {
+        let mut state = lock(&self.shared.state);
+        state.writes_left = Some(writes);
+        let waited = self.shared.cut.wait_timeout_while(state, CUT_MAX, |state| !state.is_cut);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.is_cut = true;
         let mut image = std::mem::take(&mut state.durable);
         let mut unflushed = std::mem::take(&mut state.unflushed);
@@ -213,7 +229,7 @@ fn mount_fuse(fuse: &File, file: &Path) -> Option<File> {
 }
 
 /// Answers until the connection is gone.
-fn serve(mut fuse: File, state: &Mutex<State>, bytes: u64) {
+fn serve(mut fuse: File, shared: &Shared, bytes: u64) {
     let mut buffer = vec![0; HEADER_BYTES + IO_HEADER_BYTES + WRITE_BYTES_MAX + BLOCK_BYTES];
     loop {
         let length = match fuse.read(&mut buffer) {
@@ -224,7 +240,7 @@ fn serve(mut fuse: File, state: &Mutex<State>, bytes: u64) {
         };
         let (header, body) = buffer[..length].split_at(HEADER_BYTES);
         let unique = u64_at(header, 8);
-        let Some(reply) = answer(u32_at(header, 4), body, state, bytes) else { continue };
+        let Some(reply) = answer(u32_at(header, 4), body, shared, bytes) else { continue };
         let (error, payload) = match reply {
             Ok(payload) => (0, payload),
             Err(errno) => (-errno, Vec::new()),
@@ -243,7 +259,7 @@ fn serve(mut fuse: File, state: &Mutex<State>, bytes: u64) {
 type Reply = Result<Vec<u8>, i32>;
 
 /// `None`: nobody waits for an answer.
-fn answer(opcode: u32, body: &[u8], state: &Mutex<State>, bytes: u64) -> Option<Reply> {
+fn answer(opcode: u32, body: &[u8], shared: &Shared, bytes: u64) -> Option<Reply> {
     const FORGET: u32 = 2;
     const GETATTR: u32 = 3;
     const SETATTR: u32 = 4;
@@ -265,9 +281,9 @@ fn answer(opcode: u32, body: &[u8], state: &Mutex<State>, bytes: u64) -> Option<
         OPEN => Ok([0_u64.to_ne_bytes(), 2_u64.to_ne_bytes()].concat()),
         STATFS => Ok(vec![0; 80]),
         RELEASE | FLUSH | DESTROY => Ok(Vec::new()),
-        READ => read(body, state),
-        WRITE => write(body, state),
-        FSYNC => flush(state),
+        READ => read(body, &shared.state),
+        WRITE => write(body, shared),
+        FSYNC => flush(&shared.state),
         _ => Err(libc::ENOSYS),
     })
 }
@@ -310,10 +326,10 @@ fn read(body: &[u8], state: &Mutex<State>) -> Reply {
     Ok(state.seen[from..to].to_vec())
 }
 
-fn write(body: &[u8], state: &Mutex<State>) -> Reply {
+fn write(body: &[u8], shared: &Shared) -> Reply {
     let (from, length) = (index_at(body, 8), u32_at(body, 16) as usize);
     let data = &body[IO_HEADER_BYTES..IO_HEADER_BYTES + length];
-    let mut state = lock(state);
+    let mut state = lock(&shared.state);
     if state.is_cut || from + length > state.seen.len() {
         return Err(libc::EIO);
     }
@@ -321,6 +337,12 @@ fn write(body: &[u8], state: &Mutex<State>) -> Reply {
     let blocks = from / BLOCK_BYTES..=(from + length - 1) / BLOCK_BYTES;
     state.unflushed.extend(blocks);
     state.counts.writes += 1;
+    state.writes_left = state.writes_left.map(|left| left.saturating_sub(1));
+    if state.writes_left == Some(0) {
+        state.is_cut = true;
+        shared.cut.notify_all();
+        return Err(libc::EIO);
+    }
     Ok([(u32_at(body, 16)).to_ne_bytes(), [0; 4]].concat())
 }
 
