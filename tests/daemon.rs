@@ -6,7 +6,9 @@ mod http;
 mod operator;
 mod refusals;
 mod secrets;
+mod shutdown;
 pub mod space;
+mod space;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
