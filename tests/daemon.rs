@@ -8,7 +8,6 @@ mod refusals;
 mod secrets;
 mod shutdown;
 pub mod space;
-mod space;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
