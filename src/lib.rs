@@ -27,6 +27,7 @@
 //! - [`metrics`]: every metric, in one place.
 //! - [`admin`]: status, status page, HTTP server, admin socket.
 //! - [`demo`]: all of it against a simulated AWS, in a minute, checked.
+//! - [`drill`]: the same with a process that is really killed, over and over.
 //! - [`cli`]: the commands and exit codes. `main.rs` only calls it.
 //! - [`failpoint`]: places where a test has a debug build die.
 //! - [`shutdown`]: the first signal asks, the second insists.
@@ -45,6 +46,7 @@ pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod drill;
 pub mod failpoint;
 pub mod metrics;
 #[path = "../migrations/mod.rs"]

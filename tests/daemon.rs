@@ -6,6 +6,7 @@ mod http;
 mod operator;
 mod refusals;
 mod secrets;
+mod shutdown;
 pub mod space;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};

@@ -2,6 +2,8 @@
 //! changes and its hub is slow and loses answers; then it is left alone, and everything must be
 //! as if nothing had happened.
 //!
+//! `PATCHFERRY_KILLS=300 cargo test --test suite kill_storm` is the long form.
+//!
 //! The story of the fault: a kill lands before, in or after every commit, request and answer
 //! there is - in the opening of the store, amid a sweep, between an import that the hub took and
 //! the settlement of it. What was accepted must be there after it, and nothing may be told twice
@@ -9,26 +11,22 @@
 
 use std::{
     fmt::Write as _,
-    io::Write as _,
     time::{Duration, Instant},
 };
 
 use patchferry::{
-    app,
-    record::{Clock, UnixMillis},
+    record::UnixMillis,
     simulator::{Control, Fault, FleetConfig, Scope, Service, SimulatorConfig},
-    store::SpaceLimits,
 };
 use serde_json::Value;
 
 use crate::harness::{
     ACCOUNT, REGION,
-    child::{EAGER, Site},
+    child::{self, EAGER, Site},
 };
 
-const ROUNDS: usize = 60;
-/// Of them, those whose kill must have found something accepted and not settled.
-const UNDER_WAY_MIN: usize = ROUNDS / 2;
+const ROUNDS_VARIABLE: &str = "PATCHFERRY_KILLS";
+const ROUNDS_DEFAULT: usize = 60;
 /// A round that waits for a request and sees none ends after this long.
 const ROUND_MAX: Duration = Duration::from_millis(1_500);
 const SEED: u64 = 0x6b69_6c6c;
@@ -43,11 +41,12 @@ enum Moment {
 
 impl Moment {
     fn draw(rng: &mut fastrand::Rng) -> Self {
-        let delay = Duration::from_millis(rng.u64(0..90));
-        if rng.u8(0..4) == 0 {
-            return Self::AfterStart(Duration::from_millis(rng.u64(5..600)));
+        match rng.u8(0..8) {
+            // While it opens its store, most of the time.
+            0 | 1 => Self::AfterStart(Duration::from_micros(rng.u64(500..120_000))),
+            2 => Self::AfterStart(Duration::from_millis(rng.u64(100..700))),
+            _ => Self::AfterImports(rng.u64(1..5), Duration::from_micros(rng.u64(0..90_000))),
         }
-        Self::AfterImports(rng.u64(1..5), delay)
     }
 
     /// Blocks until the moment has come: a random one, so time itself is the event.
@@ -71,7 +70,7 @@ impl Moment {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixty_kills_lose_nothing_and_rewrite_nothing() {
+async fn kills_at_random_instants_lose_nothing_and_rewrite_nothing() {
     let fleet = FleetConfig::of(150);
     let simulator = SimulatorConfig::new(SEED).lane(ACCOUNT, REGION, fleet).lane(
         ACCOUNT,
@@ -85,7 +84,7 @@ async fn sixty_kills_lose_nothing_and_rewrite_nothing() {
     slow_and_lossy(&site.control);
     let mut rng = fastrand::Rng::with_seed(SEED);
     let mut storm = Storm::default();
-    for _ in 0..ROUNDS {
+    for _ in 0..child::rounds(ROUNDS_VARIABLE, ROUNDS_DEFAULT) {
         round(&site, &mut rng, &mut storm);
     }
     site.control.clear_faults();
@@ -101,8 +100,14 @@ async fn sixty_kills_lose_nothing_and_rewrite_nothing() {
     let stats = site.control.stats_total();
     assert_eq!(stats.violations(), Vec::<String>::new());
     assert_history_in_order(&site.control);
-    assert_store_true(&site).await;
-    assert!(storm.under_way >= UNDER_WAY_MIN, "only {} kills met work under way", storm.under_way);
+    site.assert_store_true().await;
+    let Storm { kills, under_way, amid_start, requests_in_flight, .. } = storm;
+    assert!(under_way * 3 >= kills, "only {under_way} of {kills} kills left work in the queues");
+    assert!(amid_start * 20 >= kills, "only {amid_start} of {kills} kills met a start");
+    assert!(
+        requests_in_flight * 4 >= kills,
+        "only {requests_in_flight} of {kills} kills met requests in flight"
+    );
 }
 
 #[derive(Default)]
@@ -112,6 +117,10 @@ struct Storm {
     under_way: usize,
     /// Kills before the daemon had said that it runs.
     amid_start: usize,
+    /// Of them, those before it had asked AWS anything: it was opening its store, or not so far.
+    amid_open: usize,
+    /// Kills while imports were on their way to the hub or back.
+    requests_in_flight: usize,
 }
 
 impl Storm {
@@ -122,23 +131,23 @@ impl Storm {
         }
     }
 
-    /// On the terminal itself: a passing test's output is swallowed otherwise.
     fn report(&self, control: &Control) {
         let stats = control.stats_total();
-        let Self { kills, under_way, amid_start } = self;
-        let _ = writeln!(
-            std::io::stderr(),
-            "kill storm: {kills} kills, {amid_start} amid the start, {under_way} with items under \
-             way; {} versions taken, {} re-sent and harmless",
-            stats.accepted,
-            stats.ignored_updates
-        );
+        let Self { kills, under_way, amid_start, amid_open, requests_in_flight } = self;
+        child::report(&format!(
+            "kill storm: {kills} kills, {amid_start} amid the start ({amid_open} of them before \
+             the store was open), {requests_in_flight} with requests in flight, \
+             {under_way} that left items in the queues; {} versions taken, {} re-sent \
+             and harmless",
+            stats.accepted, stats.ignored_updates
+        ));
     }
 }
 
 fn round(site: &Site, rng: &mut fastrand::Rng, storm: &mut Storm) {
     let moment = Moment::draw(rng);
     rescan(&site.control, 0.1 + 0.4 * rng.f64());
+    let asked_before = requests(&site.control);
     let began = Instant::now();
     let daemon = site.spawn();
     // Half of the rounds see the fleet change once more while the daemon is at it.
@@ -146,17 +155,27 @@ fn round(site: &Site, rng: &mut fastrand::Rng, storm: &mut Storm) {
         rescan(&site.control, 0.1);
     }
     moment.wait(&site.control, began);
+    let in_flight = site.control.imports_in_flight();
+    let asked = requests(&site.control);
     let log = daemon.kill();
     storm.kills += 1;
+    storm.requests_in_flight += usize::from(in_flight > 0);
     let running = log
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find(|line| line["message"] == "running");
-    match running {
-        Some(running) => storm.note_queued(&running),
-        None => storm.amid_start += 1,
+    if let Some(running) = running {
+        storm.note_queued(&running);
+    } else {
+        storm.amid_start += 1;
+        storm.amid_open += usize::from(asked == asked_before);
     }
     assert!(!log.contains("\"ERROR\"") && !log.contains("panicked"), "{log}");
+}
+
+/// All requests that the simulated AWS has seen.
+fn requests(control: &Control) -> u64 {
+    control.stats_total().requests.values().sum()
 }
 
 fn slow_and_lossy(control: &Control) {
@@ -186,21 +205,4 @@ fn assert_history_in_order(control: &Control) {
         }
     }
     assert!(wrong.is_empty(), "out of order:\n{wrong}");
-}
-
-/// Nothing is unaccounted for, by the counters and by a count of what is stored.
-async fn assert_store_true(site: &Site) {
-    let status = site.status();
-    assert_eq!(status["accounting_imbalance"], 0, "{status:#}");
-    let state_dir = site.state_dir();
-    assert!(!state_dir.join("quarantine-1").exists(), "the store was set aside");
-    let limits = SpaceLimits { live_bytes_max: 1 << 30, free_bytes_min: 0 };
-    let opened =
-        tokio::task::spawn_blocking(move || app::open_queues(&state_dir, limits, Clock::system()));
-    let queues = opened.await.unwrap().expect("the store opens");
-    let (accounting, recount) = (queues.accounting(), queues.recount().await.unwrap());
-    assert_eq!(accounting.imbalance(), 0, "{accounting:?}");
-    assert_eq!((recount.queued, recount.dead), (accounting.queued, accounting.dead));
-    assert_eq!(recount.queued.total(), 0, "{recount:?}");
-    queues.close().await.unwrap();
 }

@@ -3,15 +3,19 @@
 //! After each: the accounting balances, the hub holds exactly what the fleet says, nothing was
 //! sent beyond quota; and something that only this fault shows proves that it was met.
 
+mod clock;
+mod days;
 mod holds;
 mod ledger_lost;
 mod odd_answers;
 mod outage;
 mod partial;
+mod pauses;
 mod poison;
 mod quota;
 mod restart;
 mod sequences;
+mod slow_answers;
 mod sweeps;
 
 use patchferry::{

@@ -31,7 +31,7 @@ pub struct DemoArgs {
 }
 
 /// The product's log, above the live display.
-fn log() -> Result<(), Failed> {
+pub(super) fn log() -> Result<(), Failed> {
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(LOG_LEVEL))

@@ -8,6 +8,7 @@
 mod config;
 mod dead;
 mod demo;
+mod drill;
 mod exit;
 mod ingest;
 mod log;
@@ -45,6 +46,8 @@ enum Command {
     Run,
     /// See the whole product work against a simulated AWS, an outage survived included
     Demo(demo::DemoArgs),
+    /// Kill the product over and over against a simulated AWS, and see that nothing is lost
+    Drill(drill::DrillArgs),
     /// What the daemon does, what waits, and whether anything needs you
     Status(status::StatusArgs),
     /// Make, check and show the configuration
@@ -116,6 +119,7 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
     match command {
         Command::Run => Box::pin(run::run(&place)).await,
         Command::Demo(args) => Box::pin(demo::demo(args, &place)).await,
+        Command::Drill(args) => Box::pin(drill::drill(args, &place)).await,
         Command::Status(args) => status::status(&args, &place).await,
         Command::Config(command) => config::config(&command, &place),
         Command::Dead(command) => dead::dead(&command, &place).await,

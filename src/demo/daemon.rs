@@ -96,7 +96,7 @@ impl Daemon {
 }
 
 /// The simulator's lane in the product's terms.
-pub(super) fn lane(sim: &SimLane) -> Lane {
+pub(crate) fn lane(sim: &SimLane) -> Lane {
     sim.to_string().parse().expect("the demo's lanes are written down in this module's sibling")
 }
 

@@ -13,7 +13,7 @@ use super::{daemon, world::World};
 
 /// One lane at one moment.
 #[derive(Clone, Debug)]
-pub(super) struct LaneMoment {
+pub(crate) struct LaneMoment {
     pub state: LaneState,
     /// Findings in the outbox, delayed ones included.
     pub waiting: u64,
@@ -27,7 +27,7 @@ pub(super) struct LaneMoment {
 
 /// Everything at one moment.
 #[derive(Clone, Debug)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     pub at: UnixMillis,
     pub lanes: Vec<LaneMoment>,
     /// Items in all queues.

@@ -5,6 +5,8 @@
 //! A guarantee that was not seen to hold is shown as broken ([`Summary::guarantees_held`]).
 //! A state directory that isn't empty is refused, so that no real store is ever mixed in.
 //!
+//! `drill` is the same with real processes, and takes the pieces from here.
+//!
 //! Deliberately doesn't know: the stages. It runs the daemon that `run` runs, through
 //! [`App`](crate::app::App), and looks at it from outside.
 //!
@@ -13,17 +15,18 @@
 //! - `daemon`: the product: configured, started, restarted
 //! - `story`: what happens, and when
 //! - `meters`: what is measured meanwhile
-//! - `checks`, [`Summary`]: what it came to
+//! - `truth`, `checks`, [`Summary`]: what it came to
 //! - `screen`, [`Log`]: what is seen while it runs, all of it on stderr
 
-mod checks;
-mod daemon;
-mod meters;
-mod screen;
-mod state_dir;
-mod story;
+pub(crate) mod checks;
+pub(crate) mod daemon;
+pub(crate) mod meters;
+pub(crate) mod screen;
+pub(crate) mod state_dir;
+pub(crate) mod story;
 mod summary;
-mod world;
+pub(crate) mod truth;
+pub(crate) mod world;
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -101,7 +104,7 @@ pub enum DemoError {
         source: io::Error,
     },
     #[error(
-        "the state directory {0} isn't empty: a demo never mixes with a store that is there; name another, or none"
+        "the state directory {0} isn't empty: nothing is rehearsed beside a store that is there; name another, or none"
     )]
     StateDirInUse(PathBuf),
     #[error("the simulated AWS can't listen on loopback")]
@@ -150,7 +153,7 @@ pub async fn run_sabotaged(
         return Err(DemoError::Nodes(options.nodes));
     }
     // Declared first: it is removed last.
-    let state_dir = StateDir::prepare(options.state_dir.as_deref(), options.keep)?;
+    let state_dir = StateDir::prepare("demo", options.state_dir.as_deref(), options.keep)?;
     let mut story = Box::pin(Story::begin(&options, state_dir.path(), sabotage, shutdown)).await?;
     let told = Box::pin(story.tell()).await;
     let stopped = story.end().await;

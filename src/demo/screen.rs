@@ -20,7 +20,6 @@ use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{
-    Options,
     meters::{LaneMoment, Moment},
     story::{Phase, seconds},
     world::{ACCOUNTS, World},
@@ -29,7 +28,9 @@ use crate::metrics::LaneState;
 
 /// Frames a second: people don't read faster.
 const FRAMES_PER_SECOND: u8 = 10;
-const PLAIN_INTERVAL: Duration = Duration::from_secs(1);
+const PLAIN_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Without a terminal so many lines of progress are enough.
+const PLAIN_LINES: u32 = 60;
 const LANE_NAME_COLUMNS: usize = 25;
 
 /// The bars on the process's terminal, of which there is one: log lines have to go above them.
@@ -86,16 +87,26 @@ impl Drop for LogWriter {
     }
 }
 
+/// What is to be said at the start.
+pub(crate) struct Introduction<'a> {
+    pub what: &'static str,
+    pub seed: u64,
+    /// The status page, if it stays at one address.
+    pub http_url: Option<String>,
+    pub state_dir: &'a Path,
+}
+
 /// See the module.
-pub(super) enum Screen {
+pub(crate) enum Screen {
     Terminal { bars: MultiProgress, phase: ProgressBar, lanes: Vec<(String, ProgressBar)> },
-    Plain { duration: Duration, next_at: Instant },
+    Plain { duration: Duration, every: Duration, next_at: Instant },
 }
 
 impl Screen {
     pub fn open(world: &World, duration: Duration) -> Self {
         if !io::stderr().is_terminal() {
-            return Self::Plain { duration, next_at: Instant::now() };
+            let every = PLAIN_INTERVAL_MIN.max(duration / PLAIN_LINES);
+            return Self::Plain { duration, every, next_at: Instant::now() };
         }
         let target = ProgressDrawTarget::stderr_with_hz(FRAMES_PER_SECOND);
         let bars = MultiProgress::with_draw_target(target);
@@ -112,20 +123,15 @@ impl Screen {
 
     /// Says what this is, and where to look.
     #[expect(clippy::unused_self, reason = "who has no screen has nothing to introduce")]
-    pub fn introduce(
-        &self,
-        world: &World,
-        options: &Options,
-        http_url: Option<&str>,
-        state_dir: &Path,
-    ) {
+    pub fn introduce(&self, world: &World, introduction: &Introduction<'_>) {
         let mut text = format!(
-            "patchferry {} demo: the real product against a simulated AWS in this same process.\n\
+            "patchferry {} {}\n\
              All requests go to {} on loopback: no AWS account is touched, no credentials are read.\n\
              Real code, real store (in {}), Security Hub's real quota: 10 requests/s, burst 30.\n\n",
             env!("CARGO_PKG_VERSION"),
+            introduction.what,
             world.endpoint_url(),
-            state_dir.display(),
+            introduction.state_dir.display(),
         );
         for (index, lane) in world.lanes.iter().enumerate() {
             let entered = if lane.sim.account() == ACCOUNTS[0] { "" } else { ", by AssumeRole" };
@@ -133,10 +139,10 @@ impl Screen {
             let line = format!("  lane {}  {name:LANE_NAME_COLUMNS$}", letter(index));
             text += &format!("{line} {} nodes{entered}\n", lane.nodes);
         }
-        if let Some(url) = http_url {
+        if let Some(url) = &introduction.http_url {
             text += &format!("\n  status page  {url}\n  metrics      {url}metrics\n");
         }
-        text += &format!("  seed         {} (--seed repeats it)\n", options.seed);
+        text += &format!("  seed         {} (--seed repeats it)\n", introduction.seed);
         print_above(&text);
     }
 
@@ -161,11 +167,11 @@ impl Screen {
                     bar.set_message(lane_text(name, lane, moment));
                 }
             }
-            Self::Plain { duration, next_at } => {
+            Self::Plain { duration, every, next_at } => {
                 if Instant::now() < *next_at {
                     return;
                 }
-                *next_at = Instant::now() + PLAIN_INTERVAL;
+                *next_at = Instant::now() + *every;
                 print_above(&plain_line(elapsed, *duration, now, moment));
             }
         }
@@ -196,7 +202,7 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 /// A, B, …: there are four lanes.
-pub(super) fn letter(lane: usize) -> char {
+pub(crate) fn letter(lane: usize) -> char {
     char::from(b'A'.saturating_add(u8::try_from(lane).unwrap_or(u8::MAX)))
 }
 

@@ -1,4 +1,4 @@
-//! Where the demo's store lives: a directory of its own, gone afterwards unless it is to be kept.
+//! Where the store of a demo or a drill lives: a directory of its own, gone afterwards unless it is to be kept.
 
 use std::{
     fs, io,
@@ -9,16 +9,17 @@ use std::{
 use super::DemoError;
 
 /// See the module. A directory that somebody named is never removed.
-pub(super) struct StateDir {
+pub(crate) struct StateDir {
     path: PathBuf,
     is_removed: bool,
 }
 
 impl StateDir {
-    pub fn prepare(named: Option<&Path>, keep: bool) -> Result<Self, DemoError> {
+    /// `what` is part of a temporary directory's name.
+    pub fn prepare(what: &str, named: Option<&Path>, keep: bool) -> Result<Self, DemoError> {
         let (path, is_removed) = match named {
             Some(path) => (path.to_path_buf(), false),
-            None => (temporary_path(), !keep),
+            None => (temporary_path(what), !keep),
         };
         let failed = |source| DemoError::StateDir { path: path.clone(), source };
         if !is_empty_or_absent(&path).map_err(failed)? {
@@ -39,13 +40,13 @@ impl Drop for StateDir {
         if self.is_removed
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
-            tracing::warn!(path = %self.path.display(), %error, "the demo's store is left behind");
+            tracing::warn!(path = %self.path.display(), %error, "the temporary store is left behind");
         }
     }
 }
 
-fn temporary_path() -> PathBuf {
-    let name = format!("patchferry-demo-{}-{:08x}", std::process::id(), fastrand::u32(..));
+fn temporary_path(what: &str) -> PathBuf {
+    let name = format!("patchferry-{what}-{}-{:08x}", std::process::id(), fastrand::u32(..));
     std::env::temp_dir().join(name)
 }
 
@@ -66,20 +67,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("CURRENT");
         fs::write(&file, "store-1").unwrap();
-        let refused = StateDir::prepare(Some(directory.path()), false);
+        let refused = StateDir::prepare("test", Some(directory.path()), false);
         assert!(matches!(refused, Err(DemoError::StateDirInUse(_))));
         assert!(file.exists());
     }
 
     #[test]
     fn a_temporary_directory_is_removed_and_a_named_one_stays() {
-        let temporary = StateDir::prepare(None, false).unwrap();
+        let temporary = StateDir::prepare("test", None, false).unwrap();
         let path = temporary.path().to_path_buf();
         assert!(path.exists());
         drop(temporary);
         assert!(!path.exists());
         let directory = tempfile::tempdir().unwrap();
-        drop(StateDir::prepare(Some(directory.path()), false).unwrap());
+        drop(StateDir::prepare("test", Some(directory.path()), false).unwrap());
         assert!(directory.path().exists());
     }
 }

@@ -19,7 +19,7 @@ use super::{
     DemoError, Options, Sabotage, Summary, checks,
     daemon::Daemon,
     meters::{Meters, Moment},
-    screen::Screen,
+    screen::{Introduction, Screen},
     summary::{Drain, Latencies},
     world::{OUTAGE_REGION, World},
 };
@@ -81,7 +81,7 @@ pub(super) struct Story {
 
 /// What is shown as happening now.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Phase {
+pub(crate) struct Phase {
     pub name: &'static str,
     /// When it is planned to end; `None`: when it is done.
     pub until: Option<Instant>,
@@ -94,10 +94,17 @@ impl Story {
         sabotage: Sabotage,
         shutdown: CancellationToken,
     ) -> Result<Self, DemoError> {
-        let world = World::start(options.seed, options.nodes).await?;
+        let world =
+            World::start(options.seed, options.nodes).await.map_err(DemoError::Simulator)?;
         let screen = Screen::open(&world, options.duration);
         let daemon = Box::pin(Daemon::start(&world, state_dir)).await?;
-        screen.introduce(&world, options, daemon.http_url().as_deref(), state_dir);
+        let introduction = Introduction {
+            what: "demo: the real product against a simulated AWS in this same process.",
+            seed: options.seed,
+            http_url: daemon.http_url(),
+            state_dir,
+        };
+        screen.introduce(&world, &introduction);
         let began = Instant::now();
         Ok(Self {
             duration: options.duration,
@@ -160,8 +167,7 @@ impl Story {
         self.rounds = 1;
         self.say("from now on nodes heal, relapse and change all the time");
         self.pass(start + self.share(POISON_SHARE)).await?;
-        self.world.poison_one();
-        let name = self.world.poison.as_ref().map_or("none", |(_, node)| node.as_str()).to_string();
+        let name = self.world.poison_one(0).unwrap_or_else(|| "none".into());
         self.say(&format!("the hub will call the finding of {name} invalid: a poison"));
         self.pass(start + self.share(THROTTLED_FROM_SHARE)).await?;
         let lane = &self.world.lanes[self.world.throttled_lane()].sim;
@@ -372,7 +378,7 @@ fn is_drained(oldest_since: Option<UnixMillis>, recovered_at: UnixMillis) -> boo
 }
 
 /// As in `0.4 s`.
-pub(super) fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if seconds < 1.0 { format!("{seconds:.2} s") } else { format!("{seconds:.1} s") }
 }

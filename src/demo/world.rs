@@ -5,11 +5,10 @@
 //!
 //! Deliberately doesn't know: the product, and when what happens.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, io, time::Duration};
 
 use fastrand::Rng;
 
-use super::DemoError;
 use crate::simulator::{
     Control, Fault, FleetConfig, Scope, Service, SeverityCounts, SimLane, Simulator,
     SimulatorConfig,
@@ -17,10 +16,10 @@ use crate::simulator::{
 
 /// Example account ids of AWS's documentation. The first one runs patchferry; it enters the
 /// second by a role.
-pub(super) const ACCOUNTS: [&str; 2] = ["111122223333", "444455556666"];
-pub(super) const REGIONS: [&str; 2] = ["us-east-1", "eu-central-1"];
+pub(crate) const ACCOUNTS: [&str; 2] = ["111122223333", "444455556666"];
+pub(crate) const REGIONS: [&str; 2] = ["us-east-1", "eu-central-1"];
 /// Its hubs fail in the middle.
-pub(super) const OUTAGE_REGION: &str = REGIONS[1];
+pub(crate) const OUTAGE_REGION: &str = REGIONS[1];
 const LANES: usize = ACCOUNTS.len() * REGIONS.len();
 
 /// What a call to a hub takes, as from within its Region.
@@ -36,7 +35,7 @@ const NODES_PER_WORSENED: usize = 250;
 const WORSENED_KEPT: usize = 6;
 
 /// One lane and the state of its changes.
-pub(super) struct WorldLane {
+pub(crate) struct WorldLane {
     pub sim: SimLane,
     pub nodes: usize,
     /// Scanned nodes in the order in which they are worsened, round and round.
@@ -45,17 +44,17 @@ pub(super) struct WorldLane {
 }
 
 /// See the module.
-pub(super) struct World {
+pub(crate) struct World {
     simulator: Simulator,
     pub control: Control,
     pub lanes: Vec<WorldLane>,
-    /// Lane index and node, once there is one.
-    pub poison: Option<(usize, String)>,
+    /// Lane index and node of each whose finding the hub calls invalid.
+    pub poisoned: Vec<(usize, String)>,
     rng: Rng,
 }
 
 impl World {
-    pub async fn start(seed: u64, nodes: usize) -> Result<Self, DemoError> {
+    pub async fn start(seed: u64, nodes: usize) -> io::Result<Self> {
         let mut config = SimulatorConfig::new(seed);
         config.callers.push(ACCOUNTS[0].into());
         // AWS publishes no quota for SSM's reads, and a demo has no hour to wait for them.
@@ -67,7 +66,7 @@ impl World {
         }
         let sims: Vec<(SimLane, usize)> =
             config.lanes.iter().map(|(lane, fleet)| (lane.clone(), fleet.nodes)).collect();
-        let simulator = Simulator::start(config).await.map_err(DemoError::Simulator)?;
+        let simulator = Simulator::start(config).await?;
         let control = simulator.control();
         let latency = Fault::Latency { min: HUB_LATENCY_MIN, max: HUB_LATENCY_MAX };
         control.set_fault(Scope::of(Service::SecurityHub), Some(latency));
@@ -82,7 +81,7 @@ impl World {
                 WorldLane { sim, nodes, targets: targets.into(), worsened: VecDeque::new() }
             })
             .collect();
-        Ok(Self { simulator, control, lanes, poison: None, rng })
+        Ok(Self { simulator, control, lanes, poisoned: Vec::new(), rng })
     }
 
     pub fn endpoint_url(&self) -> String {
@@ -120,13 +119,24 @@ impl World {
         }
     }
 
-    /// From now on the hub calls the finding of one node, which has just got worse, invalid.
-    pub fn poison_one(&mut self) {
-        let lane = &mut self.lanes[0];
-        let Some(node) = lane.targets.pop_back() else { return };
-        self.control.poison(&lane.sim, [node.clone()]);
+    /// From now on the hub calls the finding of one more node, which has just got worse, invalid;
+    /// `None` if all of the lane's nodes are taken.
+    pub fn poison_one(&mut self, index: usize) -> Option<String> {
+        let lane = &mut self.lanes[index];
+        let node = lane.targets.pop_back()?;
+        let of_lane = self.poisoned.iter().filter(|(its, _)| *its == index);
+        let nodes: Vec<String> = of_lane.map(|(_, node)| node).chain([&node]).cloned().collect();
+        self.control.poison(&lane.sim, nodes);
         worsen(&self.control, &lane.sim, &node, &mut self.rng);
-        self.poison = Some((0, node));
+        self.poisoned.push((index, node.clone()));
+        Some(node)
+    }
+
+    /// All poisoned nodes get worse once more: whoever missed it has something to send.
+    pub fn worsen_poisoned(&mut self) {
+        for (lane, node) in &self.poisoned {
+            worsen(&self.control, &self.lanes[*lane].sim, node, &mut self.rng);
+        }
     }
 
     /// The lane whose quota is used up by others for a while: not one that the outage hits.
@@ -146,16 +156,19 @@ impl World {
         }
     }
 
-    fn set_hub_fault(&self, lane: usize, fault: Option<Fault>) {
+    /// In place of all faults that lie on the lane's hub.
+    pub fn set_hub_fault(&self, lane: usize, fault: Option<Fault>) {
         let scope = Scope::of(Service::SecurityHub).lane(&self.lanes[lane].sim);
-        self.control.set_fault(scope, fault);
+        self.control.set_fault(scope.clone(), None);
+        if fault.is_some() {
+            self.control.set_fault(scope, fault);
+        }
     }
 
     /// The hub forgets an open finding, which no correct hub does.
     pub fn forget_finding(&self) {
         let lane = &self.lanes[0].sim;
-        let poison = self.poison.as_ref().map_or("", |(_, node)| node.as_str());
-        let is_victim = |id: &str| poison.is_empty() || !id.contains(poison);
+        let is_victim = |id: &str| !self.poisoned.iter().any(|(_, node)| id.contains(node));
         let open = self.control.hub(lane).into_iter();
         let victim =
             open.filter(|finding| finding.record_state == "ACTIVE").find(|it| is_victim(&it.id));

@@ -346,8 +346,8 @@ fn report_death(lane: &Lane, death: &Death) {
     let reason = death.reason;
     let level_is_error = matches!(death.stage, Stage::Transform);
     if level_is_error {
-        tracing::error!(%lane, node = %death.node, %reason, message = %death.message, "an item is a dead letter now");
+        tracing::error!(%lane, node = %death.node, %reason, said = %death.message, "an item is a dead letter now");
     } else {
-        tracing::warn!(%lane, node = %death.node, %reason, message = %death.message, "an item is a dead letter now: see `patchferry dead list`");
+        tracing::warn!(%lane, node = %death.node, %reason, said = %death.message, "an item is a dead letter now: see `patchferry dead list`");
     }
 }

@@ -200,6 +200,12 @@ impl Control {
         total
     }
 
+    /// Imports that have arrived and aren't answered yet, in all lanes.
+    pub fn imports_in_flight(&self) -> u64 {
+        let lanes = self.0.lanes.values();
+        lanes.map(|lane| lane.imports_in_flight.load(Ordering::Relaxed)).sum()
+    }
+
     /// Starts `import_requests_since_mark` anew, in all lanes.
     pub fn mark(&self) {
         for lane in self.0.lanes.values() {

@@ -102,6 +102,10 @@ pub enum Fault {
     HubOff,
     /// The call is taken and never answered.
     NeverAnswer,
+    /// The call is carried out; its answer arrives byte by byte, with a pause before each.
+    Trickle {
+        pause: Duration,
+    },
     /// 200 with an answer to some other batch, nothing done.
     ForeignAnswer,
     /// Every finding fails with `InvalidInput`.

@@ -1,6 +1,6 @@
 //! Answers, errors, and how each of AWS's three wire protocols writes them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, convert::Infallible, time::Duration};
 
 use axum::{
     body::Body,
@@ -93,8 +93,24 @@ impl Reply {
         FIXED_BYTES + self.content_type.len()
     }
 
-    pub(super) fn into_response(self, request_id: &str) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.body));
+    pub(super) fn into_response(mut self, request_id: &str) -> Response<Body> {
+        let body = Body::from(std::mem::take(&mut self.body));
+        self.with_body(request_id, body)
+    }
+
+    /// The body comes byte by byte, with a pause before each.
+    pub(super) fn into_trickle(mut self, request_id: &str, pause: Duration) -> Response<Body> {
+        let bytes = std::mem::take(&mut self.body).into_iter();
+        let trickle = futures_util::stream::unfold(bytes, move |mut bytes| async move {
+            let byte = bytes.next()?;
+            tokio::time::sleep(pause).await;
+            Some((Ok::<_, Infallible>(vec![byte]), bytes))
+        });
+        self.with_body(request_id, Body::from_stream(trickle))
+    }
+
+    fn with_body(self, request_id: &str, body: Body) -> Response<Body> {
+        let mut response = Response::new(body);
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();

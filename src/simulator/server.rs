@@ -34,6 +34,8 @@ enum Answer {
     /// Closed after so many bytes.
     ClosedAfter(usize, Reply),
     ResetAfter(usize),
+    /// Byte by byte.
+    Trickled(Duration, Reply),
 }
 
 /// Serves until the world stops.
@@ -57,6 +59,7 @@ async fn handle(
     world.note_change();
     let reply = match answer {
         Answer::Whole(reply) => reply,
+        Answer::Trickled(pause, reply) => return reply.into_trickle(&request_id, pause),
         Answer::ClosedAfter(bytes, reply) => {
             connection.close_after(bytes);
             reply
@@ -305,6 +308,7 @@ impl Identified<'_> {
                 Fault::LostReply { ratio } if self.world.draw(*ratio) => {
                     return Answer::ClosedAfter(0, reply);
                 }
+                Fault::Trickle { pause } => return Answer::Trickled(*pause, reply),
                 _ => {}
             }
         }

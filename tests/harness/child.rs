@@ -20,8 +20,12 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use patchferry::simulator::{
-    Control, SECRET_ACCESS_KEY, Simulator, SimulatorConfig, access_key_id,
+use patchferry::{
+    app,
+    queue::Accounting,
+    record::Clock,
+    simulator::{Control, SECRET_ACCESS_KEY, Simulator, SimulatorConfig, access_key_id},
+    store::SpaceLimits,
 };
 use serde_json::Value;
 
@@ -31,6 +35,9 @@ use super::{ACCOUNT, REGION};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a child is asked anew that tells no event of its own.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How often something is done while a line is waited for.
+const MEANWHILE: Duration = Duration::from_millis(300);
 
 /// A daemon that sweeps every second and that nothing but the hub's quota holds back.
 pub const EAGER: &str = "\
@@ -157,6 +164,32 @@ impl Site {
         daemon
     }
 
+    /// Starts the daemon with more in its environment.
+    pub fn spawn_with(&self, name: &str, value: &str) -> Daemon {
+        let mut command = self.command(&["run"]);
+        command.env(name, value);
+        Daemon::spawn(command)
+    }
+
+    /// The hub is what the fleet is, and no rule of AWS was broken.
+    pub fn assert_hub_true(&self) {
+        assert_eq!(self.control.differences_total(), Vec::<String>::new());
+        assert_eq!(self.control.stats_total().violations(), Vec::<String>::new());
+    }
+
+    /// See [`assert_accounted`].
+    pub async fn assert_accounted(&self) -> Accounting {
+        assert_accounted(&self.state_dir()).await
+    }
+
+    /// Of a daemon that doesn't run: nothing is unaccounted for, by the counters and by a count
+    /// of what is stored; nothing is queued; nothing was set aside, and sled made no blob.
+    pub async fn assert_store_true(&self) -> Accounting {
+        let accounting = self.assert_accounted().await;
+        assert_eq!(accounting.queued.total(), 0, "{accounting:?}");
+        accounting
+    }
+
     /// What `status --json` says.
     pub fn status(&self) -> Value {
         let output = self.run(&["status", "--json"]);
@@ -231,6 +264,33 @@ impl Daemon {
                 lines.lines.join("\n")
             );
             lines = self.log.1.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// Waits for a line, JSON or not, that contains `text`; `false` if the child ends without.
+    pub fn wait_for_text(&self, text: &str) -> bool {
+        self.wait_for_text_while(text, || ())
+    }
+
+    /// As [`Daemon::wait_for_text`], doing `meanwhile` a few times a second.
+    pub fn wait_for_text_while(&self, text: &str, mut meanwhile: impl FnMut()) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            {
+                let lines = self.log.0.lock().unwrap();
+                let said = |lines: &Lines| lines.lines.iter().any(|line| line.contains(text));
+                let (lines, _) = self
+                    .log
+                    .1
+                    .wait_timeout_while(lines, MEANWHILE, |lines| !said(lines) && !lines.ended)
+                    .unwrap();
+                if said(&lines) || lines.ended {
+                    return said(&lines);
+                }
+                let late = Instant::now() >= deadline;
+                assert!(!late, "no `{text}` in time:\n{}", lines.lines.join("\n"));
+            }
+            meanwhile();
         }
     }
 
@@ -355,6 +415,50 @@ impl Drop for Daemon {
             eprintln!("the child's log:\n{}", self.log());
         }
     }
+}
+
+/// Opens the store in `state_dir`, which no daemon holds: the accounting balances and agrees with
+/// a count of what is stored; nothing was set aside, and sled made no blob.
+pub async fn assert_accounted(state_dir: &Path) -> Accounting {
+    assert_eq!(leftovers(state_dir), Vec::<String>::new());
+    let limits = SpaceLimits { live_bytes_max: 1 << 30, free_bytes_min: 0 };
+    let path = state_dir.to_path_buf();
+    let opened =
+        tokio::task::spawn_blocking(move || app::open_queues(&path, limits, Clock::system()));
+    let queues = opened.await.expect("no panic").expect("the store opens");
+    let (accounting, recount) =
+        (queues.accounting(), queues.recount().await.expect("a readable store"));
+    assert_eq!(accounting.imbalance(), 0, "{accounting:?}");
+    assert_eq!((recount.queued, recount.dead), (accounting.queued, accounting.dead));
+    queues.close().await.expect("the store closes");
+    assert_eq!(leftovers(state_dir), Vec::<String>::new());
+    accounting
+}
+
+/// Stores that were set aside, and what sled put beside its log.
+fn leftovers(state_dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(state_dir).expect("a state directory").flatten();
+    entries
+        .filter(|entry| {
+            let blobs = fs::read_dir(entry.path().join("blobs"));
+            entry.file_name().to_string_lossy().starts_with("quarantine")
+                || blobs.is_ok_and(|mut blobs| blobs.next().is_some())
+        })
+        .map(|entry| entry.path().display().to_string())
+        .collect()
+}
+
+/// How many rounds of something: as many as `variable` says, or `default`.
+pub fn rounds(variable: &str, default: usize) -> usize {
+    match std::env::var(variable) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")),
+        Err(_) => default,
+    }
+}
+
+/// Tells of what a passing test has measured, on the terminal itself.
+pub fn report(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Items in all queues, from a status.

@@ -6,9 +6,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::admin::{
-    command::{Caller, Command, Refusal, RefusalKind},
-    handler::Admin,
+use crate::{
+    admin::{
+        command::{Caller, Command, Refusal, RefusalKind},
+        handler::Admin,
+    },
+    failpoint::{self, FailPoint},
 };
 
 /// A chunk of the longest lines, every byte of which JSON writes as six.
@@ -96,7 +99,11 @@ impl Command for IngestLines {
                 Err(Refusal::new(RefusalKind::NotNow, "the daemon has stopped: start it again"))
             }
             (false, true) => Err(Refusal::new(RefusalKind::NotNow, "a daemon has started")),
-            _ => admin.host().ingest(first_line, lines).await,
+            _ => {
+                let answer = admin.host().ingest(first_line, lines).await?;
+                failpoint::reach(FailPoint::IngestLineCommitted);
+                Ok(answer)
+            }
         }
     }
 }

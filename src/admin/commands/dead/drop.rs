@@ -19,6 +19,7 @@ use crate::{
         command::{Caller, Command, Refusal, RefusalKind},
         handler::Admin,
     },
+    failpoint::{self, FailPoint},
     queue::{CompleteLetter, DeadFilter, Dropped},
     record::UnixMillis,
 };
@@ -74,8 +75,10 @@ impl Command for DropDead {
                 let (kept, letters) = kept.write(page.letters).await?;
                 keep = Some(kept);
                 let letters = letters.into_iter().map(|complete| complete.letter).collect();
+                failpoint::reach(FailPoint::DeadDropFileWritten);
                 let dropped = admin.queues().drop_dead(letters).await;
                 all.dropped.add(dropped.map_err(|error| interrupted(&all, &error.to_string()))?);
+                failpoint::reach(FailPoint::DeadDropped);
             }
             if page.next.is_none() {
                 return Ok(all);
