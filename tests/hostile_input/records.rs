@@ -55,25 +55,34 @@ async fn collect() -> Samples {
     let app = rig.start().await;
     rig.sweep_and_settle(&app).await;
 
-    // Findings that were refused wait for their time, the others for an answer.
+    // Findings that were refused wait for their time.
     rig.control.rescan(&lane, 1.0);
     rig.control
         .set_fault(imports(), Some(Fault::Partial { ratio: 1.0, code: "InternalFailure".into() }));
     rig.sweep(&app).await;
     rig.wait_for(&app, "delayed findings", |queues, _| queues.accounting().queued.delayed > 0)
         .await;
+    app.shutdown().await.unwrap();
+    let mut samples = read_all(&rig).await;
+
+    // And others for an answer.
     rig.control.set_fault(Scope::of(Service::SecurityHub), Some(Fault::Outage));
     rig.control.rescan(&lane, 1.0);
+    let app = rig.start().await;
     rig.sweep(&app).await;
     rig.wait_for(&app, "waiting findings", |queues, _| queues.accounting().queued.outbox > 0).await;
     app.shutdown().await.unwrap();
-    tokio::task::spawn_blocking(move || read_all(&rig)).await.unwrap()
+    samples.extend(read_all(&rig).await);
+    samples
 }
 
-fn read_all(rig: &Rig) -> Samples {
+async fn read_all(rig: &Rig) -> Samples {
     let limits = SpaceLimits { live_bytes_max: 1 << 30, free_bytes_min: 0 };
-    let queues = app::open_queues(&rig.state_dir(), limits, Clock::system());
-    let read = queues.expect("the store opens").store().read_blocking(|reader| {
+    let state_dir = rig.state_dir();
+    let opened =
+        tokio::task::spawn_blocking(move || app::open_queues(&state_dir, limits, Clock::system()));
+    let queues = opened.await.unwrap().expect("the store opens");
+    let read = queues.store().read(|reader| {
         let mut samples = Samples::new();
         for table in Table::ALL {
             let prefix = Key::new(table);
@@ -82,7 +91,9 @@ fn read_all(rig: &Rig) -> Samples {
         }
         Ok(samples)
     });
-    read.expect("a readable store")
+    let samples = read.await.expect("a readable store");
+    queues.close().await.unwrap();
+    samples
 }
 
 /// `body` in an envelope whose checksum fits.
