@@ -7,7 +7,7 @@ mod operator;
 mod refusals;
 mod secrets;
 mod shutdown;
-mod space;
+pub mod space;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
