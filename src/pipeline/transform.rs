@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::stage;
 use crate::{
     metrics::Metrics,
-    queue::{Acked, Death, Decided, Desired, QueueError, Queues, ReadBack, Transition},
+    queue::{Acked, Death, Decided, Desired, QueueError, Queues, Transition},
     record::{
         Assessment, Change, Finding, FindingId, Lane, Reason, RecordState, RenderPolicy, Severity,
         Stage, Text, UnixMillis, Verdict, dead_letter::DeadItem, observation::GoneReason,
@@ -394,8 +394,9 @@ impl stage::Stage for Transform {
         }
         let began = Instant::now();
         let policy = Arc::clone(&self.policy);
+        let coalesces = policy.identity == Identity::Node;
         self.queues
-            .settle_assessed(pages, move |step, lane, assessment| {
+            .settle_assessed(pages, coalesces, move |step, lane, assessment| {
                 judge(step, lane, assessment, &policy)
             })
             .await?;
@@ -419,7 +420,7 @@ fn judge(
     };
     let floor_unknown = match &desired {
         Some(_) => false,
-        None => matches!(step.lane_row(lane)?.read_back, ReadBack::Denied { .. }),
+        None => step.lane_row(lane)?.read_back.is_denied(),
     };
     let ledger = Ledger { desired: desired.as_ref(), acked: acked.as_ref(), floor_unknown };
     let now = step.now();

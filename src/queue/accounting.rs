@@ -116,7 +116,7 @@ pub(super) fn recount(reader: &Reader<'_>) -> Result<Recount, StoreError> {
             assessed: tags(Table::Assessed)?,
             outbox: entries(Table::Outbox)?,
             delayed: entries(Table::Delayed)?,
-            parked: tags(Table::Parked)?,
+            parked: entries(Table::Parked)?,
         },
         dead: tags(Table::Dead)?,
     })

@@ -8,16 +8,15 @@
 use std::collections::HashSet;
 
 use super::{
-    QueueError, Queues, accounting as account,
+    QueueError, Queues,
     ledger::{self, Desired, LaneRow, ReadBack},
-    outbox, pages,
     transition::Transition,
 };
 use crate::{
     record::{Finding, Lane, ReadNumber, Revision, UnixMillis},
     store::{
         Commit, StoreError, codec,
-        keys::{Key, KeyFields, Table},
+        keys::{KeyFields, Table},
     },
 };
 
@@ -56,38 +55,13 @@ impl Queues {
         lane: &Lane,
         found: Option<HashSet<String>>,
     ) -> Result<(), QueueError> {
-        let at = self.clock.now();
+        let denied = found.is_none();
         if let Some(found) = found {
             self.forget_missing(lane, found).await?;
             self.forget_seen(lane).await?;
-            self.set_read_back(lane, ReadBack::Done { at }).await?;
-        } else {
-            self.set_read_back(lane, ReadBack::Denied { at }).await?;
         }
-        self.unpark(lane).await
-    }
-
-    /// Moves what is parked back to where transform finds it. For a lane that has been read back.
-    pub async fn unpark(&self, lane: &Lane) -> Result<(), QueueError> {
-        loop {
-            let prefix = ledger::lane_key(Table::Parked, lane);
-            let parked = self
-                .store
-                .read(move |reader| reader.page(&prefix, &prefix, STEP_ENTRIES_MAX))
-                .await?;
-            if parked.is_empty() {
-                return Ok(());
-            }
-            let lane = lane.clone();
-            self.transition(Commit::hand_off(STEP_ENTRIES_MAX), move |step| {
-                for (key, page) in parked {
-                    unpark_page(step, &lane, &key, page)?;
-                }
-                step.effects.assessed = true;
-                Ok(())
-            })
-            .await?;
-        }
+        self.set_read_back(lane, ReadBack::Releasing { denied }).await?;
+        self.release_parked(lane).await
     }
 
     async fn set_read_back(&self, lane: &Lane, read_back: ReadBack) -> Result<(), QueueError> {
@@ -187,20 +161,14 @@ fn raise_floor(
 ) -> Result<(), StoreError> {
     let mut new = old.clone();
     new.finding.created_at = hub.created_at;
-    let key = old.place.map(|place| outbox::outbox_key(lane, place));
-    let waiting = match &key {
-        Some(key) => step.waiting_at(key)?.filter(|waiting| waiting.revision == old.revision),
-        None => None,
-    };
-    if let (Some(key), Some(mut waiting)) = (key, waiting) {
+    if let Some((place, mut waiting)) = step.newest_waiting(lane, old)? {
         // Other bytes are another version: what was claimed of the old one settles nothing.
         new.revision = Revision(step.tx.next_sequence());
         waiting.revision = new.revision;
         new.finding.updated_at = UnixMillis(hub.updated_at.0 + 1);
         waiting.finding.updated_at = new.finding.updated_at;
         waiting.finding.created_at = hub.created_at;
-        step.tx.put(&key, waiting.encode())?;
-        step.effects.written(lane, &key);
+        step.rewrite_waiting(lane, &place, &waiting)?;
     } else if hub.updated_at > old.finding.updated_at {
         new.finding.updated_at = hub.updated_at;
         new.finding.state = hub.state;
@@ -211,28 +179,8 @@ fn raise_floor(
 
 fn forget_told(step: &mut Transition<'_, '_>, lane: &Lane, node: &str) -> Result<(), StoreError> {
     let Some(old) = step.desired(lane, node)? else { return Ok(()) };
-    let waits = match old.place {
-        Some(place) => step.tx.get(&outbox::outbox_key(lane, place))?.is_some(),
-        None => false,
-    };
-    if waits {
+    if step.newest_waiting(lane, &old)?.is_some() {
         return Ok(());
     }
     step.put_desired(lane, Some(&old), &Desired { digest: 0, ..old.clone() })
-}
-
-fn unpark_page(
-    step: &mut Transition<'_, '_>,
-    lane: &Lane,
-    key: &Key,
-    page: Vec<u8>,
-) -> Result<(), StoreError> {
-    if !step.tx.remove(key)? {
-        return Ok(());
-    }
-    let count = codec::tag(&page).map_or(0, |tag| i64::try_from(tag).unwrap_or(i64::MAX));
-    step.add(account::PARKED, -count);
-    step.add(account::ASSESSED, count);
-    let key = pages::fifo_key(Table::Assessed, step.tx.next_sequence(), lane);
-    step.tx.insert_new(&key, page)
 }

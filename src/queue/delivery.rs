@@ -294,9 +294,15 @@ fn promote(
         Ok((_, waiting)) => waiting,
         Err(error) => return bury_delayed(step, lane, key, value, &error.to_string()),
     };
-    let node = waiting.finding.node.to_string();
-    // Whoever moved it meanwhile has taken the index entry, too.
-    let Some(waiting) = step.take_delayed(lane, &node, waiting.place)? else { return Ok(()) };
+    if step.tx.get(key)?.as_deref() != Some(value) {
+        // Moved or replaced since it was read; a replaced one is found by the next look.
+        return Ok(());
+    }
+    step.tx.remove(key)?;
+    let node = waiting.finding.node.as_str();
+    step.tx.remove(&outbox::delayed_index_key(lane, node, waiting.place))?;
+    step.add(account::DELAYED, -1);
+    step.effects.lane(lane).delayed -= 1;
     step.put_waiting(lane, &waiting)
 }
 

@@ -5,7 +5,7 @@
 //! | [`Seen`] | `Seen`, lane, node | 0 | ingest |
 //! | [`Desired`] | `Desired`, lane, node | 0, or 1 + severity while open | transform |
 //! | [`Acked`] | `Acked`, lane, node | 0 | deliver |
-//! | [`LaneRow`] | `Lane`, lane | 0 | ingest (read numbers), deliver (read-back) |
+//! | [`LaneRow`] | `Lane`, lane | 0 | ingest (read numbers), deliver (read-back), transform (parked) |
 //!
 //! The one exception to "one writer": the settlement that buries a rejected finding marks its
 //! `desired` row, in the committer, so that any changed fact is tried again; and a read-back
@@ -70,7 +70,7 @@ pub struct Acked {
 /// Whether a lane's ledger has been completed from its hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReadBack {
-    /// Nothing is sent in the lane until its findings have been read back.
+    /// Nothing is sent or judged in the lane until its findings have been read back.
     Pending,
     Done {
         at: UnixMillis,
@@ -79,6 +79,28 @@ pub enum ReadBack {
     Denied {
         at: UnixMillis,
     },
+    /// What the hub holds is known, or can't be; what was parked meanwhile is being judged.
+    Releasing {
+        denied: bool,
+    },
+}
+
+impl ReadBack {
+    /// Whether a page of the lane is parked rather than judged.
+    #[must_use]
+    pub fn parks(self, released: bool) -> bool {
+        match self {
+            Self::Pending => true,
+            Self::Releasing { .. } => !released,
+            Self::Done { .. } | Self::Denied { .. } => false,
+        }
+    }
+
+    /// Whether it isn't known what the hub holds.
+    #[must_use]
+    pub fn is_denied(self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Releasing { denied: true })
+    }
 }
 
 /// What is known of a lane.
@@ -87,11 +109,13 @@ pub struct LaneRow {
     /// Read numbers up to and including this one may have been given.
     pub reads_reserved: u64,
     pub read_back: ReadBack,
+    /// Its assessments in `Parked`.
+    pub parked: i64,
 }
 
 impl Default for LaneRow {
     fn default() -> Self {
-        Self { reads_reserved: 0, read_back: ReadBack::Pending }
+        Self { reads_reserved: 0, read_back: ReadBack::Pending, parked: 0 }
     }
 }
 

@@ -4,9 +4,8 @@
 use super::{
     QueueError, Queues, accounting as account,
     dead::Death,
-    ledger::ReadBack,
     pages::{self, Accepted, ClaimedPage},
-    table_prefix,
+    parked, table_prefix,
     transition::Transition,
 };
 use crate::{
@@ -94,10 +93,12 @@ impl Queues {
     }
 
     /// Judges claimed assessments: `judge` runs in the committer, item by item in order, and
-    /// must send, end or bury each. Pages of a lane that is being read back are parked instead.
+    /// must send, end or bury each. Pages of a lane that is being read back are parked instead,
+    /// one state per node if they coalesce.
     pub async fn settle_assessed<J>(
         &self,
         pages: Vec<ClaimedPage<Assessment>>,
+        coalesces: bool,
         mut judge: J,
     ) -> Result<(), QueueError>
     where
@@ -109,7 +110,7 @@ impl Queues {
         // Durable: what reaches the outbox may be sent as soon as this returns.
         self.transition(Commit::durable(to_usize(items)), move |step| {
             for page in pages {
-                settle_assessed_page(step, page, &mut judge)?;
+                settle_assessed_page(step, page, coalesces, &mut judge)?;
             }
             Ok(())
         })
@@ -120,6 +121,7 @@ impl Queues {
 fn settle_assessed_page(
     step: &mut Transition<'_, '_>,
     page: ClaimedPage<Assessment>,
+    coalesces: bool,
     judge: &mut impl FnMut(&mut Transition<'_, '_>, &Lane, Assessment) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     if !step.tx.remove(&page.key)? {
@@ -136,24 +138,12 @@ fn settle_assessed_page(
             return step.bury(&page.lane, death);
         }
     };
-    if step.lane_row(&page.lane)?.read_back == ReadBack::Pending {
-        return park(step, &page.lane, &items);
+    let row = step.lane_row(&page.lane)?;
+    if row.read_back.parks(page.released) {
+        return parked::park(step, &page.lane, row, items, coalesces);
     }
     for assessment in items {
         judge(step, &page.lane, assessment)?;
-    }
-    Ok(())
-}
-
-fn park(
-    step: &mut Transition<'_, '_>,
-    lane: &Lane,
-    items: &[Assessment],
-) -> Result<(), StoreError> {
-    for (page, count) in pages::paginate(items) {
-        let key = pages::parked_key(lane, step.tx.next_sequence());
-        step.tx.insert_new(&key, page)?;
-        step.add(account::PARKED, count);
     }
     Ok(())
 }

@@ -6,8 +6,8 @@
 //! claimed again. One claimer per queue, per lane for the outbox.
 //!
 //! In the order of the data: [`accept`] -> [`middle`] (observed, assessed) -> [`outbox`] and
-//! [`delivery`]. [`transition`] is one atomic step; [`ledger`] the rows per node; [`adopt`] the
-//! read-back; [`pages`], [`details`], [`dead`] what is stored how;
+//! [`delivery`]. [`transition`] is one atomic step; [`ledger`] the rows per node; [`adopt`] and
+//! [`parked`] the read-back; [`pages`], [`details`], [`dead`] what is stored how;
 //! [`retention`] forgets; [`inspect`] looks only.
 //!
 //! Deliberately doesn't know: what an item means (the judgement is the caller's closure), AWS,
@@ -25,6 +25,7 @@ pub mod ledger;
 mod middle;
 mod outbox;
 mod pages;
+mod parked;
 mod retention;
 mod transition;
 
@@ -50,7 +51,7 @@ use self::lanes::{Effects, Lanes};
 use crate::{
     record::{Clock, Lane},
     store::{
-        Commit, Store, StoreError,
+        Commit, Store, StoreError, Tx,
         codec::DecodeError,
         keys::{Key, Table},
     },
@@ -139,17 +140,17 @@ impl Queues {
     {
         let now = self.clock.now();
         let inner = Arc::clone(&self.inner);
-        let committed = self
-            .store
-            .commit(commit, move |tx| {
-                let mut transition = Transition::new(tx, now);
-                let result = step(&mut transition)?;
-                Ok((result, transition.effects))
-            })
-            .await;
-        let (result, effects) = committed?;
-        inner.apply(effects);
-        Ok(result)
+        let evaluate = move |tx: &mut Tx<'_>| {
+            let mut transition = Transition::new(tx, now);
+            let result = step(&mut transition)?;
+            Ok((result, transition.effects))
+        };
+        // In the committer, lest a caller that is aborted meanwhile leave the gauges behind.
+        let then = move |(result, effects)| {
+            inner.apply(effects);
+            result
+        };
+        Ok(self.store.commit_then(commit, evaluate, then).await?)
     }
 }
 

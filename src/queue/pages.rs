@@ -1,12 +1,12 @@
 //! Pages: up to [`PAGE_ITEMS_MAX`] items of one lane in one value, since a write costs the same
 //! however much it holds.
 //!
-//! Keys: `Observed` and `Assessed`: sequence, lane; `Parked`: lane, sequence. The tag is the
-//! item count, outside the checksummed body, so that an undecodable page still counts.
+//! Keys: `Observed` and `Assessed`: sequence, lane, and a 1 where the page was parked and has been
+//! released. The tag is the item count, outside the checksummed body, so that an undecodable page
+//! still counts.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{ledger::lane_key, outbox::lane_of};
 use crate::{
     record::{Lane, Observation, UnixMillis},
     store::{
@@ -31,6 +31,8 @@ pub struct Accepted {
 pub struct ClaimedPage<T> {
     pub key: Key,
     pub lane: Lane,
+    /// It was parked while the lane was read back, and may be judged now.
+    pub released: bool,
     /// Items as its header says.
     pub count: u64,
     pub items: Result<Vec<T>, Damaged>,
@@ -73,25 +75,23 @@ pub(super) fn fifo_key(table: Table, sequence: u64, lane: &Lane) -> Key {
     Key::new(table).u64(sequence).text(&lane.to_string())
 }
 
-pub(super) fn parked_key(lane: &Lane, sequence: u64) -> Key {
-    lane_key(Table::Parked, lane).u64(sequence)
+/// Of a page of `Assessed` that was parked.
+pub(super) fn released_key(sequence: u64, lane: &Lane) -> Key {
+    fifo_key(Table::Assessed, sequence, lane).u8(1)
 }
 
 /// Reads a page of a queue; `None` if the key itself makes no sense.
 pub(super) fn claimed<T: DeserializeOwned>(key: Key, value: Vec<u8>) -> Option<ClaimedPage<T>> {
-    let lane = if Table::of(key.as_bytes())? == Table::Parked {
-        lane_of(key.as_bytes())?
-    } else {
-        let mut fields = KeyFields::of(key.as_bytes());
-        fields.u64()?;
-        fields.text()?.parse().ok()?
-    };
+    let mut fields = KeyFields::of(key.as_bytes());
+    fields.u64()?;
+    let lane = fields.text()?.parse().ok()?;
+    let released = fields.u8() == Some(1);
     let count = codec::tag(&value).unwrap_or(0);
     let items = match codec::decode::<Vec<T>>(&value) {
         Ok((_, items)) => Ok(items),
         Err(error) => Err(Damaged { error, bytes: value }),
     };
-    Some(ClaimedPage { key, lane, count, items })
+    Some(ClaimedPage { key, lane, released, count, items })
 }
 
 #[cfg(test)]

@@ -27,6 +27,12 @@ pub struct Transition<'a, 'b> {
     pub(super) effects: Effects,
 }
 
+/// Where a version waits.
+pub(super) enum Waits {
+    InLine(Key),
+    Delayed(Key),
+}
+
 /// A version of a finding that transform has decided to send.
 #[derive(Clone, Debug)]
 pub struct Decided {
@@ -193,6 +199,40 @@ impl<'a, 'b> Transition<'a, 'b> {
         self.effects.lane(lane).outbox += 1;
         self.effects.written(lane, &key);
         Ok(())
+    }
+
+    /// The version that `desired` tells of, if it still waits, and where.
+    pub(super) fn newest_waiting(
+        &self,
+        lane: &Lane,
+        desired: &Desired,
+    ) -> Result<Option<(Waits, Waiting)>, StoreError> {
+        let Some(place) = desired.place else { return Ok(None) };
+        let is_it = |waiting: &Waiting| waiting.revision == desired.revision;
+        let key = outbox::outbox_key(lane, place);
+        if let Some(waiting) = self.waiting_at(&key)?.filter(is_it) {
+            return Ok(Some((Waits::InLine(key), waiting)));
+        }
+        let index = outbox::delayed_index_key(lane, desired.finding.node.as_str(), place);
+        let Some(due) = self.row::<UnixMillis>(&index)? else { return Ok(None) };
+        let key = outbox::delayed_key(lane, due, place);
+        Ok(self.waiting_at(&key)?.filter(is_it).map(|waiting| (Waits::Delayed(key), waiting)))
+    }
+
+    /// Writes another version where one waits.
+    pub(super) fn rewrite_waiting(
+        &mut self,
+        lane: &Lane,
+        waits: &Waits,
+        waiting: &Waiting,
+    ) -> Result<(), StoreError> {
+        match waits {
+            Waits::InLine(key) => {
+                self.effects.written(lane, key);
+                self.tx.put(key, waiting.encode())
+            }
+            Waits::Delayed(key) => self.tx.put(key, waiting.encode()),
+        }
     }
 
     /// Takes the version that still waits out of the line: it is coalesced.

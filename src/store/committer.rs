@@ -83,16 +83,19 @@ trait Work: Send {
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 
-struct Job<F, T> {
+struct Job<F, T, G, U> {
     evaluate: Option<F>,
     result: Option<T>,
-    reply: oneshot::Sender<Result<T, StoreError>>,
+    then: G,
+    reply: oneshot::Sender<Result<U, StoreError>>,
 }
 
-impl<F, T> Work for Job<F, T>
+impl<F, T, G, U> Work for Job<F, T, G, U>
 where
     F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send,
     T: Send,
+    G: FnOnce(T) -> U + Send,
+    U: Send,
 {
     fn evaluate(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         let evaluate = self.evaluate.take().expect("work is evaluated once");
@@ -102,7 +105,7 @@ where
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
         let result = match (outcome, self.result) {
-            (Ok(()), Some(result)) => Ok(result),
+            (Ok(()), Some(result)) => Ok((self.then)(result)),
             (Ok(()), None) => Err(StoreError::Poisoned),
             (Err(error), _) => Err(error),
         };
@@ -177,8 +180,25 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     {
+        self.commit_then(commit, evaluate, |result| result).await
+    }
+
+    /// Like [`Store::commit`]; `then` runs in the committer once the commit stands, also if the
+    /// caller has gone away meanwhile.
+    pub async fn commit_then<T, U, F, G>(
+        &self,
+        commit: Commit,
+        evaluate: F,
+        then: G,
+    ) -> Result<U, StoreError>
+    where
+        T: Send + 'static,
+        U: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+        G: FnOnce(T) -> U + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        let work = Box::new(Job { evaluate: Some(evaluate), result: None, reply });
+        let work = Box::new(Job { evaluate: Some(evaluate), result: None, then, reply });
         let submitted = Submitted { commit, work };
         self.work.send(submitted).await.map_err(|_| StoreError::Poisoned)?;
         answer.await.map_err(|_| StoreError::Poisoned)?

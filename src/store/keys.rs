@@ -24,7 +24,8 @@ pub enum Table {
     Delayed = 0x13,
     /// Where a node's delayed finding is: lane, node, place.
     DelayedIndex = 0x14,
-    /// Pages of assessments whose lane is being read back: lane, sequence.
+    /// Assessments whose lane is being read back: lane, node, read number or 0. Since format 2;
+    /// in format 1, pages: lane, sequence.
     Parked = 0x15,
     /// Ledger row of ingest: lane, node.
     Seen = 0x20,

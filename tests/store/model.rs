@@ -282,7 +282,7 @@ impl Bench {
     async fn judge(&mut self) {
         let pages = self.queues().claim_assessed(1).await.unwrap();
         assert_eq!(pages.is_empty(), self.model.assessed.is_empty());
-        let judge = self.queues().settle_assessed(pages, |step, lane, assessment| {
+        let judge = self.queues().settle_assessed(pages, true, |step, lane, assessment| {
             let missing = assessment.facts.counts.missing;
             let node = assessment.node.as_str();
             let patches = assessment.facts.patches.clone();

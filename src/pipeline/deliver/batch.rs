@@ -18,8 +18,9 @@ const ENVELOPE_BYTES: usize = 64 * 1024;
 pub struct Prepared {
     pub claimed: ClaimedFinding,
     pub id: String,
-    /// It was called invalid in a batch of which others were acknowledged: the fault is its own.
-    pub singled_out: bool,
+    /// How many findings the hub had acknowledged when it first called this one, or the call that
+    /// it was part of, invalid.
+    pub called_invalid_at: Option<u64>,
     patches: Vec<PatchDetail>,
     rendered: Option<Rendered>,
 }
@@ -30,7 +31,7 @@ impl Prepared {
         Self {
             id: rendered.id().to_string(),
             claimed,
-            singled_out: false,
+            called_invalid_at: None,
             patches,
             rendered: Some(rendered),
         }

@@ -5,18 +5,22 @@
 //! Guarantees: a finding is claimed once at a time, and never two versions of one; whatever is
 //! released is found again by a later claim.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::batch::{Prepared, select};
 use crate::{
     aws::security_hub::IMPORT_FINDINGS_MAX,
     queue::{LaneState, QueueError, Queues},
-    record::{Lane, Text},
+    record::{Attempts, Lane, Revision, Text},
     store::keys::Key,
 };
 
 /// Findings that may wait for a request of their own before fresh batches wait for them.
 const FOLLOW_UPS_PREFERRED: usize = 200;
+
+/// Findings put back whose failed attempts are remembered: what a lane that doesn't flow probes
+/// with, several times over.
+const FAILURES_REMEMBERED_MAX: usize = 500;
 
 /// A claimed finding's place in the outbox and its Id.
 pub type Held = (Key, String);
@@ -33,6 +37,8 @@ pub struct Flight {
     follow_ups: VecDeque<Vec<Prepared>>,
     followed_up_last: bool,
     condemned: Vec<(Prepared, Text<1024>)>,
+    /// Failed attempts of findings that were put back, for the receipt that ends them.
+    failures: HashMap<Key, (Revision, Attempts)>,
 }
 
 impl Flight {
@@ -80,11 +86,12 @@ impl Flight {
                 continue;
             }
             let from_start = self.cursor.is_none();
-            let selection = select(lane, claim, &self.ids, findings_max);
+            let mut selection = select(lane, claim, &self.ids, findings_max);
             self.rescan |= selection.passed_over;
             self.cursor = selection.next.or(self.cursor.take());
             if !selection.batch.is_empty() {
-                for prepared in &selection.batch {
+                for prepared in &mut selection.batch {
+                    self.recall_failures(prepared);
                     self.keys.insert(prepared.claimed.key.clone());
                     self.ids.insert(prepared.id.clone());
                 }
@@ -110,6 +117,28 @@ impl Flight {
         }
         if std::mem::take(&mut self.rescan) {
             self.cursor = None;
+        }
+    }
+
+    /// These go back to where they were claimed from, and are found again by a later claim.
+    pub fn put_back(&mut self, findings: Vec<Prepared>) {
+        for prepared in &findings {
+            let waiting = &prepared.claimed.waiting;
+            if !waiting.failures.is_empty() && self.failures.len() < FAILURES_REMEMBERED_MAX {
+                let known = (waiting.revision, waiting.failures.clone());
+                self.failures.insert(prepared.claimed.key.clone(), known);
+            }
+        }
+        let held: Vec<Held> = findings.into_iter().map(held).collect();
+        self.release(&held);
+    }
+
+    fn recall_failures(&mut self, prepared: &mut Prepared) {
+        let Some((revision, failures)) = self.failures.remove(&prepared.claimed.key) else {
+            return;
+        };
+        if revision == prepared.claimed.waiting.revision {
+            prepared.claimed.waiting.failures = failures;
         }
     }
 
@@ -150,13 +179,12 @@ impl Flight {
     pub fn give_back(&mut self) {
         let condemned = self.take_condemned().into_iter().map(|(prepared, _)| prepared);
         let follow_ups = std::mem::take(&mut self.follow_ups).into_iter().flatten();
-        let held: Vec<Held> = condemned.chain(follow_ups).map(held).collect();
-        self.release(&held);
+        self.put_back(condemned.chain(follow_ups).collect());
         self.cursor = None;
     }
 }
 
 /// A finding's place and Id, to release it by.
-pub fn held(prepared: Prepared) -> Held {
+fn held(prepared: Prepared) -> Held {
     (prepared.claimed.key, prepared.id)
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use crate::{
     aws::{FailedFinding, HoldReason, ImportReply},
     metrics::HubOutcome,
-    record::Text,
+    record::{AttemptOutcome, Text},
 };
 
 /// What becomes of one finding of the batch.
@@ -19,9 +19,9 @@ pub enum Fate {
     /// Stays in the outbox as it is; costs no attempt.
     Again,
     /// Tried again later, by itself; counts as an attempt.
-    Later,
-    /// Sent alone next, to be sure that it is the culprit.
-    Isolate,
+    Later(Text<128>),
+    /// Called invalid, and sent alone next, to be sure that it is the culprit.
+    Isolate(Text<128>),
     /// Sent again with its half of the batch.
     Halve,
     /// Sent alone and the reply doesn't say what became of it: ask the hub.
@@ -48,6 +48,45 @@ pub struct Plan {
     pub lane: LaneEffect,
     pub outcome: HubOutcome,
     pub aws_request_id: Option<Text<128>>,
+    /// What was said of the request as a whole, if it failed.
+    pub detail: Text<128>,
+}
+
+impl Plan {
+    /// Findings that were acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.fates.iter().filter(|fate| **fate == Fate::Acknowledged).count() as u64
+    }
+
+    /// How the attempt failed for the finding at `index`; `None` if it was acknowledged.
+    #[must_use]
+    pub fn failure(&self, index: usize) -> Option<(AttemptOutcome, Text<128>)> {
+        let whole = |outcome| Some((outcome, self.detail.clone()));
+        match &self.fates[index] {
+            Fate::Acknowledged => None,
+            Fate::Later(detail) => Some((AttemptOutcome::FailedByHub, detail.clone())),
+            Fate::Isolate(detail) => Some((AttemptOutcome::CalledInvalid, detail.clone())),
+            Fate::Condemned(message) => {
+                Some((AttemptOutcome::CalledInvalid, Text::truncated(message.as_str())))
+            }
+            Fate::Halve if self.outcome == HubOutcome::Invalid => {
+                whole(AttemptOutcome::CalledInvalid)
+            }
+            Fate::Halve | Fate::Confirm => whole(AttemptOutcome::Unknown),
+            Fate::Again => whole(match &self.lane {
+                LaneEffect::Throttled => AttemptOutcome::Throttled,
+                LaneEffect::Hold(..) => AttemptOutcome::Held,
+                LaneEffect::BackOff(_) | LaneEffect::Open => AttemptOutcome::Unavailable,
+            }),
+        }
+    }
+
+    /// Whether the finding at `index`, or the call that it was part of, was called invalid.
+    #[must_use]
+    pub fn is_called_invalid(&self, index: usize) -> bool {
+        matches!(self.failure(index), Some((AttemptOutcome::CalledInvalid, _)))
+    }
 }
 
 /// Reads `reply` to a batch of findings with these Ids.
@@ -59,36 +98,42 @@ pub fn plan(ids: &[&str], reply: ImportReply) -> Plan {
             Plan { aws_request_id: request_id, ..plan }
         }
         ImportReply::CallInvalid { code, message } => call_invalid(ids.len(), &code, &message),
-        ImportReply::Throttled { .. } => {
-            all(ids, &Fate::Again, LaneEffect::Throttled, HubOutcome::Throttled)
+        ImportReply::Throttled { code } => {
+            all(ids, &Fate::Again, LaneEffect::Throttled, HubOutcome::Throttled, code.as_str())
         }
         ImportReply::Unavailable { kind, detail } => {
-            let effect = LaneEffect::BackOff(format!("{kind}: {detail}"));
-            all(ids, &Fate::Again, effect, HubOutcome::Unavailable)
+            let why = format!("{kind}: {detail}");
+            let effect = LaneEffect::BackOff(why.clone());
+            all(ids, &Fate::Again, effect, HubOutcome::Unavailable, &why)
         }
         ImportReply::Held { reason, detail } => {
+            let why = format!("{reason}: {detail}");
             let effect = LaneEffect::Hold(reason, detail.to_string());
-            all(ids, &Fate::Again, effect, HubOutcome::Held)
+            all(ids, &Fate::Again, effect, HubOutcome::Held, &why)
         }
     }
 }
 
-fn all(ids: &[&str], fate: &Fate, lane: LaneEffect, outcome: HubOutcome) -> Plan {
-    Plan { fates: vec![fate.clone(); ids.len()], lane, outcome, aws_request_id: None }
+fn all(ids: &[&str], fate: &Fate, lane: LaneEffect, outcome: HubOutcome, detail: &str) -> Plan {
+    Plan {
+        fates: vec![fate.clone(); ids.len()],
+        lane,
+        outcome,
+        aws_request_id: None,
+        detail: detail.into(),
+    }
 }
 
 /// Invalid as a whole: alone it is the culprit, else one half holds it.
 fn call_invalid(count: usize, code: &Text<128>, message: &Text<1024>) -> Plan {
-    let fate = if count == 1 {
-        Fate::Condemned(Text::truncated(&format!("{code}: {message}")))
-    } else {
-        Fate::Halve
-    };
+    let why = format!("{code}: {message}");
+    let fate = if count == 1 { Fate::Condemned(Text::truncated(&why)) } else { Fate::Halve };
     Plan {
         fates: vec![fate; count],
         lane: LaneEffect::Open,
         outcome: HubOutcome::Invalid,
         aws_request_id: None,
+        detail: Text::truncated(&why),
     }
 }
 
@@ -97,10 +142,12 @@ fn answered(ids: &[&str], success: u32, failed_count: u32, failed: &[FailedFindi
         failed.iter().map(|failure| (failure.id.as_str(), failure)).collect();
     if !accounts_for(ids, success, failed_count, failed, &failures) {
         let fate = if ids.len() == 1 { Fate::Confirm } else { Fate::Halve };
-        return all(ids, &fate, LaneEffect::Open, HubOutcome::Unknown);
+        let why = "the answer doesn't add up to what was sent";
+        return all(ids, &fate, LaneEffect::Open, HubOutcome::Unknown, why);
     }
     let acknowledged = ids.len() - failures.len();
     let mut lane = LaneEffect::Open;
+    let mut detail = Text::default();
     let fates = ids
         .iter()
         .map(|id| match failures.get(id) {
@@ -108,12 +155,13 @@ fn answered(ids: &[&str], success: u32, failed_count: u32, failed: &[FailedFindi
             Some(failure) if failure.is_invalid_input() && ids.len() == 1 => {
                 Fate::Condemned(Text::truncated(&format!("{}: {}", failure.code, failure.message)))
             }
-            Some(failure) if failure.is_invalid_input() => Fate::Isolate,
+            Some(failure) if failure.is_invalid_input() => Fate::Isolate(said(failure)),
             Some(failure) if failure.is_invalid_access() && acknowledged == 0 => {
                 lane = LaneEffect::Hold(HoldReason::HubOff, failure.message.to_string());
+                detail = said(failure);
                 Fate::Again
             }
-            Some(_) => Fate::Later,
+            Some(failure) => Fate::Later(said(failure)),
         })
         .collect();
     let outcome = match (&lane, acknowledged) {
@@ -122,7 +170,11 @@ fn answered(ids: &[&str], success: u32, failed_count: u32, failed: &[FailedFindi
         (_, 0) if failed.iter().all(FailedFinding::is_invalid_input) => HubOutcome::Invalid,
         _ => HubOutcome::Partial,
     };
-    Plan { fates, lane, outcome, aws_request_id: None }
+    Plan { fates, lane, outcome, aws_request_id: None, detail }
+}
+
+fn said(failure: &FailedFinding) -> Text<128> {
+    Text::truncated(&format!("{}: {}", failure.code, failure.message))
 }
 
 /// Whether the reply says of each finding that was sent, and of no other, what became of it.
@@ -161,14 +213,17 @@ mod tests {
     #[test]
     fn what_is_not_among_the_failed_is_acknowledged() {
         let plan = plan(&["a", "b"], reply(1, vec![failed("b", "InternalFailure")]));
-        assert_eq!(plan.fates, [Fate::Acknowledged, Fate::Later]);
+        assert_eq!(plan.fates, [Fate::Acknowledged, Fate::Later("InternalFailure: why".into())]);
         assert_eq!((plan.lane, plan.outcome), (LaneEffect::Open, HubOutcome::Partial));
     }
 
     #[test]
     fn an_invalid_finding_is_sent_alone_before_it_is_condemned() {
         let invalid = || vec![failed("b", "InvalidInput")];
-        assert_eq!(fates(&["a", "b"], reply(1, invalid())), [Fate::Acknowledged, Fate::Isolate]);
+        assert_eq!(
+            fates(&["a", "b"], reply(1, invalid())),
+            [Fate::Acknowledged, Fate::Isolate("InvalidInput: why".into())]
+        );
         assert!(matches!(fates(&["b"], reply(0, invalid()))[..], [Fate::Condemned(_)]));
     }
 
@@ -204,14 +259,15 @@ mod tests {
         let some = plan(&["a", "b"], reply(1, vec![failed("a", "InvalidAccess")]));
         assert_eq!(
             (some.lane, some.fates),
-            (LaneEffect::Open, vec![Fate::Later, Fate::Acknowledged])
+            (LaneEffect::Open, vec![Fate::Later("InvalidAccess: why".into()), Fate::Acknowledged])
         );
     }
 
     #[test]
     fn unknown_codes_are_tried_again_for_ever() {
         for code in ["ConcurrentUpdateError", "InternalFailure", "SomethingNew"] {
-            assert_eq!(fates(&["a"], reply(0, vec![failed("a", code)])), [Fate::Later], "{code}");
+            let fate = Fate::Later(Text::truncated(&format!("{code}: why")));
+            assert_eq!(fates(&["a"], reply(0, vec![failed("a", code)])), [fate]);
         }
     }
 

@@ -70,7 +70,7 @@ pub async fn open_lane(
     let clients = session.clients().await?;
     let lane = session.lane();
     if queues.read_back_state(lane).await? != ReadBack::Pending {
-        queues.unpark(lane).await?;
+        queues.release_parked(lane).await?;
         return Ok(());
     }
     if !product.one_per_node {

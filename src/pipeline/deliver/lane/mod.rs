@@ -1,4 +1,10 @@
 //! The task of one lane: waits for work, tokens, replies and its turn, and for nothing else.
+//!
+//! [`replies`] carries out what a reply means, [`standing`] is where the lane stands and who is
+//! told of it.
+
+mod replies;
+mod standing;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -9,44 +15,30 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::standing::LaneView;
 use super::{
     Settings,
     batch::Prepared,
-    confirm::{Confirmations, Unconfirmed, is_held},
-    flight::{Flight, Held, held},
-    gate::{Gate, Permit, Stop},
-    outcome::{self, Fate, LaneEffect, Plan},
+    confirm::{Confirmations, Unconfirmed},
+    flight::{Flight, Held},
+    gate::{Gate, Permit},
     read_back::{OpenError, Product, open_lane, read_limiter},
-    verdict::{self, Verdict, held_by},
 };
 use crate::{
     aws::{
         AwsError, Fault, HoldReason, ImportReply, Unavailability,
-        security_hub::{HubQuery, HubRecord, IMPORT_FINDINGS_MAX},
+        security_hub::{HubRecord, IMPORT_FINDINGS_MAX},
     },
-    metrics::{self, Correction, LaneMetrics, LaneState as Shown, Metrics},
+    metrics::{Correction, LaneMetrics, Metrics},
     pipeline::{backoff::FINDING_DELAY_MAX, limiter::Limiter, session::LaneSession},
     queue::{LaneState, QueueError, Queues},
     record::{Lane, Text, UnixMillis},
 };
 
-/// Rejections in a row, none acknowledged, after which nothing is buried and the lane is held.
-const REJECTIONS_IN_A_ROW_MAX: usize = 20;
-/// A finding that failed this often is stubborn: still tried, but counted.
-const STUBBORN_ATTEMPTS: u32 = 20;
 /// The lane looks at its outbox this often even without a signal.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// What is in flight may take this long to end after shutdown.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
-
-/// What a lane is doing, for whoever looks.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LaneView {
-    pub state: Shown,
-    pub since: UnixMillis,
-    /// What the hub said last, if that is why.
-    pub note: Option<String>,
-}
 
 /// What a lane's task is made of.
 pub struct LaneDelivery {
@@ -109,6 +101,8 @@ struct Task {
     probes: u64,
     next_due: Option<UnixMillis>,
     stubborn: HashSet<String>,
+    /// Findings that the hub has acknowledged since the start.
+    acknowledged: u64,
     view: watch::Sender<LaneView>,
 }
 
@@ -132,6 +126,7 @@ impl Task {
             probes: 0,
             next_due: None,
             stubborn: HashSet::new(),
+            acknowledged: 0,
             view,
             lane,
             session,
@@ -219,11 +214,6 @@ impl Task {
             }
             _ => now + LOOK_AGAIN,
         }
-    }
-
-    /// Whether the lane stopped for credentials, which should be loaded anew before a probe.
-    fn wants_new_credentials(&self) -> bool {
-        matches!(self.gate.stop(), Some(Stop::Held(reason, _)) if is_about_credentials(*reason))
     }
 
     fn start_opening(&mut self, probe: bool) {
@@ -346,213 +336,6 @@ impl Task {
         Ok(())
     }
 
-    async fn replied(
-        &mut self,
-        batch: Vec<Prepared>,
-        reply: ImportReply,
-        sent: Sent,
-    ) -> Result<(), QueueError> {
-        let ids: Vec<&str> = batch.iter().map(|prepared| prepared.id.as_str()).collect();
-        let plan = outcome::plan(&ids, reply);
-        self.metrics.hub_requests[plan.outcome].increment(1);
-        let acknowledged = plan.fates.contains(&Fate::Acknowledged);
-        self.apply_lane_effect(&plan.lane, acknowledged, sent.instant).await?;
-        self.apply_fates(batch, plan, sent.at);
-        self.idle = false;
-        if acknowledged {
-            self.bury_condemned();
-        } else if self.flight.condemned() >= REJECTIONS_IN_A_ROW_MAX {
-            // Everything is called invalid: that is no finding's fault, so none is buried.
-            self.flight.give_back();
-            let why = format!("{REJECTIONS_IN_A_ROW_MAX} findings in a row were called invalid");
-            self.hold(HoldReason::Rejecting, &why);
-        }
-        Ok(())
-    }
-
-    async fn apply_lane_effect(
-        &mut self,
-        effect: &LaneEffect,
-        acknowledged: bool,
-        sent_at: Instant,
-    ) -> Result<(), QueueError> {
-        match effect {
-            // A lane that is held as rejecting wants an acknowledgement, not just an answer.
-            LaneEffect::Open if acknowledged || !self.gate.is_held(HoldReason::Rejecting) => {
-                self.resumed();
-            }
-            LaneEffect::Open => {
-                self.hold(HoldReason::Rejecting, "the hub still calls everything invalid");
-            }
-            LaneEffect::Throttled => {
-                self.limiter.throttled(sent_at, Instant::now());
-                let rate = self.limiter.rate_per_second();
-                tracing::debug!(lane = %self.lane, rate, "throttled by the hub");
-                if self.gate.stop().is_some() {
-                    self.back_off("throttled");
-                }
-            }
-            LaneEffect::BackOff(why) => self.back_off(why),
-            LaneEffect::Hold(reason, why) => {
-                self.hold(*reason, why);
-                if *reason == HoldReason::HubOff && self.opening == Opening::Done {
-                    // What the hub holds when it is on again may not be what it was told.
-                    self.opening = Opening::Wanted;
-                    // Nor may a version from before outlive the floors that are read back.
-                    self.flight.give_back();
-                    self.queues.begin_read_back(&self.lane).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_fates(&mut self, batch: Vec<Prepared>, plan: Plan, sent_at: UnixMillis) {
-        let rejecting = self.gate.is_held(HoldReason::Rejecting);
-        let (mut verdicts, mut released, mut halves) = (Vec::new(), Vec::new(), Vec::new());
-        let acknowledged = plan.fates.contains(&Fate::Acknowledged);
-        for (mut prepared, fate) in batch.into_iter().zip(plan.fates) {
-            match fate {
-                Fate::Isolate | Fate::Halve | Fate::Condemned(_) if rejecting => {
-                    released.push(held(prepared));
-                }
-                Fate::Acknowledged => {
-                    self.no_longer_stubborn(&prepared.id);
-                    let aws_request_id = plan.aws_request_id.clone();
-                    verdicts.push((prepared, Verdict::Acknowledged { sent_at, aws_request_id }));
-                }
-                Fate::Later => verdicts.push((prepared, Verdict::Later { sent_at })),
-                Fate::Again => released.push(held(prepared)),
-                Fate::Isolate => {
-                    prepared.singled_out |= acknowledged;
-                    self.flight.isolate(prepared);
-                }
-                Fate::Halve => halves.push(prepared),
-                Fate::Confirm => self.confirmations.add(prepared, sent_at),
-                Fate::Condemned(message) if prepared.singled_out => {
-                    verdicts.push((prepared, Verdict::Rejected { message }));
-                }
-                Fate::Condemned(message) => self.flight.condemn(prepared, message),
-            }
-        }
-        self.confirm();
-        self.flight.halve(halves);
-        if !released.is_empty() {
-            self.flight.release(&released);
-            // A lane that is rejecting walks on; any other begins anew with what it gave back.
-            if !rejecting {
-                self.flight.rewind();
-            }
-        }
-        self.settle(verdicts);
-    }
-
-    /// Commits what became of findings; they stay in flight until it stands.
-    fn settle(&mut self, verdicts: Vec<(Prepared, Verdict)>) {
-        if verdicts.is_empty() {
-            return;
-        }
-        let now = self.queues.clock().now();
-        let held = held_by(&verdicts);
-        for (prepared, verdict) in &verdicts {
-            let stubborn = prepared.claimed.waiting.attempts + 1 >= STUBBORN_ATTEMPTS;
-            if stubborn
-                && matches!(verdict, Verdict::Later { .. })
-                && self.stubborn.insert(prepared.id.clone())
-            {
-                self.state.set_stubborn_findings(self.stubborn.len() as u64);
-            }
-        }
-        let settlements =
-            verdicts.into_iter().map(|(prepared, it)| it.settlement(prepared, now)).collect();
-        let (queues, lane) = (self.queues.clone(), self.lane.clone());
-        let metrics = Arc::clone(&self.metrics);
-        self.jobs.spawn(async move {
-            let result = verdict::settle(&queues, &lane, settlements, &metrics).await;
-            Done::Settled { held, result }
-        });
-    }
-
-    /// Asks the hub whether it holds findings whose requests were answered with nonsense.
-    fn confirm(&mut self) {
-        let Some((product_arn, asked)) = self.confirmations.ask(&self.lane) else { return };
-        let (session, reads) = (Arc::clone(&self.session), Arc::clone(&self.reads));
-        self.jobs.spawn(async move {
-            let ids = asked.iter().map(|(prepared, _)| prepared.id.clone()).collect();
-            let query = HubQuery::Ids { product_arn, ids };
-            reads.lock().await.take().await;
-            let held = match session.clients().await {
-                Ok(clients) => clients.hub.get_findings(&query, None).await.map(|page| page.items),
-                Err(error) => Err(error),
-            };
-            Done::Confirmed { asked, held }
-        });
-    }
-
-    fn confirmed(&mut self, asked: Vec<Unconfirmed>, held: Result<Vec<HubRecord>, AwsError>) {
-        self.confirmations.answered();
-        let records = held.unwrap_or_else(|error| {
-            tracing::debug!(lane = %self.lane, %error, "outcomes are unknown and can't be confirmed");
-            Vec::new()
-        });
-        let mut verdicts = Vec::with_capacity(asked.len());
-        for (prepared, sent_at) in asked {
-            let verdict = if is_held(&prepared, &records) {
-                self.no_longer_stubborn(&prepared.id);
-                Verdict::Acknowledged { sent_at, aws_request_id: None }
-            } else {
-                Verdict::Later { sent_at }
-            };
-            verdicts.push((prepared, verdict));
-        }
-        self.settle(verdicts);
-        self.confirm();
-    }
-
-    /// With nothing left to try, few rejections are the findings' own fault.
-    fn bury_last_condemned(&mut self) {
-        let rejecting = self.gate.is_held(HoldReason::Rejecting);
-        if self.requests == 0 && !self.flight.has_follow_ups() && !rejecting {
-            self.bury_condemned();
-        }
-    }
-
-    /// Buries what was called invalid, sent alone, while others were not.
-    fn bury_condemned(&mut self) {
-        let verdicts = self
-            .flight
-            .take_condemned()
-            .into_iter()
-            .map(|(prepared, message)| (prepared, Verdict::Rejected { message }))
-            .collect();
-        self.settle(verdicts);
-    }
-
-    fn hold(&mut self, reason: HoldReason, why: &str) {
-        if self.gate.hold(reason, why.to_owned(), Instant::now()) {
-            tracing::warn!(
-                lane = %self.lane, %reason, why, advice = reason.advice(),
-                "the lane is held: nothing is lost, it resumes by itself once this is mended"
-            );
-        }
-    }
-
-    fn back_off(&mut self, why: &str) {
-        if self.gate.unavailable(why.to_owned(), Instant::now()) {
-            tracing::warn!(lane = %self.lane, why, "the hub is unavailable: the lane backs off");
-        }
-    }
-
-    fn resumed(&mut self) {
-        if let Some(stopped) = self.gate.answered() {
-            let after = match stopped {
-                Stop::BackingOff(why) => why,
-                Stop::Held(reason, _) => format!("held: {reason}"),
-            };
-            tracing::info!(lane = %self.lane, after, "the lane flows again");
-        }
-    }
-
     /// Nothing is known of what was in flight: all of it is claimed again.
     fn forget_flight(&mut self) {
         self.jobs.abort_all();
@@ -574,36 +357,6 @@ impl Task {
         }
         Ok(())
     }
-
-    fn show_state(&self) {
-        let (state, note) = match self.gate.stop() {
-            Some(Stop::BackingOff(why)) => (Shown::BackingOff, Some(why.clone())),
-            Some(Stop::Held(reason, why)) => {
-                (Shown::Held(shown_reason(*reason)), Some(format!("{why}; {}", reason.advice())))
-            }
-            None if self.opening != Opening::Done => (Shown::ReadingBack, None),
-            None => (Shown::Flowing, None),
-        };
-        let now = self.queues.clock().now();
-        let changed = self.view.send_if_modified(|view| {
-            let known = view.state == state && view.since != UnixMillis(0);
-            if known && view.note == note {
-                return false;
-            }
-            let since = if known { view.since } else { now };
-            *view = LaneView { state, since, note };
-            true
-        });
-        if changed {
-            self.lane_metrics.set_state(state);
-        }
-    }
-
-    fn no_longer_stubborn(&mut self, id: &str) {
-        if self.stubborn.remove(id) {
-            self.state.set_stubborn_findings(self.stubborn.len() as u64);
-        }
-    }
 }
 
 fn reply_of(fault: Fault) -> ImportReply {
@@ -615,32 +368,5 @@ fn reply_of(fault: Fault) -> ImportReply {
             reason: HoldReason::Misconfigured,
             detail: Text::truncated(&refused.to_string()),
         },
-    }
-}
-
-fn is_about_credentials(reason: HoldReason) -> bool {
-    matches!(
-        reason,
-        HoldReason::CredentialsMissing
-            | HoldReason::CredentialsExpired
-            | HoldReason::CredentialsInvalid
-            | HoldReason::AccessDenied
-            | HoldReason::ForeignAccount
-    )
-}
-
-/// The metric's few reasons for the many.
-fn shown_reason(reason: HoldReason) -> metrics::HoldReason {
-    match reason {
-        HoldReason::CredentialsMissing
-        | HoldReason::CredentialsExpired
-        | HoldReason::CredentialsInvalid
-        | HoldReason::ClockSkewed => metrics::HoldReason::Credentials,
-        HoldReason::AccessDenied | HoldReason::RegionOff | HoldReason::Misconfigured => {
-            metrics::HoldReason::Permission
-        }
-        HoldReason::ForeignAccount => metrics::HoldReason::ForeignAccount,
-        HoldReason::HubOff => metrics::HoldReason::HubOff,
-        HoldReason::Rejecting => metrics::HoldReason::Rejecting,
     }
 }
