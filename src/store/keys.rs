@@ -37,12 +37,16 @@ pub enum Table {
     Details = 0x23,
     /// Dead letters: lane, node, stage, reason.
     Dead = 0x30,
+    /// What dead letters were before they were redriven: lane, node. Since format 2.
+    DeadHistory = 0x31,
     /// What is known of a lane: lane.
     Lane = 0x40,
+    /// What an operator has paused: what, lane or all. Since format 2.
+    Pause = 0x41,
 }
 
 impl Table {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Meta,
         Self::Observed,
         Self::Assessed,
@@ -55,7 +59,9 @@ impl Table {
         Self::Acked,
         Self::Details,
         Self::Dead,
+        Self::DeadHistory,
         Self::Lane,
+        Self::Pause,
     ];
 
     #[must_use]
