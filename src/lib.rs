@@ -28,6 +28,7 @@
 //! - [`admin`]: status, status page, HTTP server, admin socket.
 //! - [`demo`]: all of it against a simulated AWS, in a minute, checked.
 //! - [`cli`]: the commands and exit codes. `main.rs` only calls it.
+//! - [`failpoint`]: places where a test has a debug build die.
 //! - [`shutdown`]: the first signal asks, the second insists.
 //! - [`simulator`]: a stand-in for SSM, Security Hub and STS that speaks AWS's wire protocols. It
 //!   shares nothing with the rest.
@@ -44,6 +45,7 @@ pub mod aws;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod failpoint;
 pub mod metrics;
 #[path = "../migrations/mod.rs"]
 pub mod migrations;

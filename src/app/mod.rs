@@ -32,6 +32,7 @@ use crate::{
     },
     aws::{Aws, AwsError},
     config::Config,
+    failpoint::{self, FailPoint},
     metrics::{BuildInfo, Metrics},
     migrations,
     pipeline::{transform::Transform, validate::Validate},
@@ -101,7 +102,7 @@ pub fn open_queues(
     clock: Clock,
 ) -> Result<Queues, StartError> {
     let opened = store::open(&OpenOptions { state_dir: state_dir.to_path_buf() })?;
-    let current = migrations::migrate(opened)?;
+    let (current, _) = migrations::migrate(opened)?;
     let store = Store::start(current, limits)?;
     Ok(Queues::open(store, clock)?)
 }
@@ -261,6 +262,7 @@ impl App {
             self.tasks.shutdown().await;
             self.services.shutdown().await;
         }
+        failpoint::reach(FailPoint::ShutdownDrained);
         let queues = self.observer.queues.clone();
         drop(self);
         queues.close().await

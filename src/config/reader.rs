@@ -17,7 +17,10 @@ use super::{
     rules::{Raw, Rule},
     show::Shown,
 };
-use crate::record::{HybridAs, Severity, Text};
+use crate::{
+    failpoint,
+    record::{HybridAs, Severity, Text},
+};
 
 /// Takes settings one by one, notes what is wrong with them, and goes on with the default.
 pub(super) struct Reader {
@@ -35,6 +38,7 @@ impl Reader {
         for (name, value) in environment {
             if name.starts_with(VARIABLE_PREFIX)
                 && name != keys::FILE_VARIABLE
+                && !failpoint::owns_variable(name)
                 && let Err(fault) = self.add_variable(name, value)
             {
                 self.problems.push(Problem { origin: Origin::Variable(name.clone()), fault });

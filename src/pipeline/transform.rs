@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stage;
 use crate::{
+    failpoint::{self, FailPoint},
     metrics::Metrics,
     queue::{Acked, Death, Decided, Desired, QueueError, Queues, Transition},
     record::{
@@ -395,6 +396,7 @@ impl stage::Stage for Transform {
         let began = Instant::now();
         let policy = Arc::clone(&self.policy);
         let coalesces = policy.identity == Identity::Node;
+        failpoint::reach(FailPoint::TransformBeforeSettle);
         self.queues
             .settle_assessed(pages, coalesces, move |step, lane, assessment| {
                 judge(step, lane, assessment, &policy)

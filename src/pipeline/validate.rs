@@ -21,6 +21,7 @@ use std::{
 
 use super::stage;
 use crate::{
+    failpoint::{self, FailPoint},
     metrics::{Correction, Metrics},
     queue::{Accepted, ClaimedPage, Damaged, Death, QueueError, Queues, Validated},
     record::{
@@ -337,6 +338,7 @@ impl stage::Stage for Validate {
                 (page, out)
             })
             .collect();
+        failpoint::reach(FailPoint::ValidateBeforeSettle);
         self.queues.settle_observed(validated).await?;
         self.metrics.stage_seconds[Stage::Validate].record(began.elapsed().as_secs_f64());
         Ok(true)

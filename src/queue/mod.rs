@@ -93,6 +93,9 @@ impl Queues {
     /// Opens the queues of a store and counts what waits in them. Blocks while it reads.
     pub fn open(store: Store, clock: Clock) -> Result<Self, QueueError> {
         let queues = Self { store, clock, inner: Arc::new(Inner::default()) };
+        if queues.store.wants_read_back()? {
+            queues.want_read_back()?;
+        }
         let effects = queues.store.read_blocking(inspect::count_all)?;
         queues.inner.lanes.apply(effects);
         Ok(queues)

@@ -144,7 +144,6 @@ impl Committer {
             self.shared.pulse.beat();
             let outcome = match first {
                 Submitted::Commit { commit, work } => {
-                    failpoint::reach(FailPoint::CommitterHangs);
                     let began = Instant::now();
                     let group = gather((commit, work), &mut queue, &mut next);
                     let outcome = self.commit_group(group);
@@ -192,13 +191,13 @@ impl Committer {
 
     fn flush(&mut self) -> Result<(), StoreError> {
         self.shared.engine.flush()?;
-        failpoint::reach(FailPoint::CommitFlushed);
         self.mark.note(commit_number(&self.counters));
         Ok(())
     }
 
     /// Evaluates, applies, flushes, answers. An error is fatal.
     fn commit_group(&mut self, group: Vec<Grouped>) -> Result<(), StoreError> {
+        failpoint::reach(FailPoint::CommitterHangs);
         self.look_at_space();
         let mut writes = Writes::new();
         let mut counters = self.counters;
@@ -247,6 +246,7 @@ impl Committer {
         self.counters = counters;
         if durable {
             self.flush()?;
+            failpoint::reach(FailPoint::CommitFlushed);
         }
         for (shared, value) in self.shared.counters.iter().zip(counters) {
             shared.store(value, Ordering::Release);

@@ -25,6 +25,7 @@ use std::{
 };
 
 use super::pointer::{Pointer, Previous};
+use crate::failpoint::{self, FailPoint};
 
 /// In a store's directory for as long as the store isn't complete.
 const UNFINISHED: &str = "unfinished";
@@ -183,6 +184,7 @@ impl StateDirectory {
                 .open(&temporary)?;
             file.write_all(pointer.render().as_bytes())?;
             file.sync_all()?;
+            failpoint::reach(FailPoint::CurrentWritten);
             fs::rename(&temporary, &path)?;
             self.sync()
         };

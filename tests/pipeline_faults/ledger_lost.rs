@@ -99,3 +99,31 @@ async fn nothing_is_sent_before_the_hub_was_read() {
     rig.assert_true(&app).await;
     app.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_that_cannot_be_read_for_days_parks_no_more_than_the_fleet() {
+    let (rig, lane) = without_ledger(84).await;
+    let reads = Scope::of(Service::SecurityHub).operation("GetFindings");
+    rig.control.set_fault(reads, Some(Fault::Outage));
+    let app = rig.start().await;
+    for _ in 0..4 {
+        rig.sweep(&app).await;
+        rig.wait_for(&app, "everything to be parked", |queues, _| {
+            let queued = queues.accounting().queued;
+            queued.parked > 0 && queued.parked == queued.total()
+        })
+        .await;
+        let parked = app.queues().accounting().queued.parked;
+        assert!(parked <= 300, "{parked} assessments are parked for 300 nodes");
+        rig.assert_accounted(&app).await;
+        rig.control.rescan(&lane, 1.0);
+    }
+    assert!(app.queues().accounting().coalesced > 0, "no state took an older one's place");
+
+    let app = rig.restart(app).await;
+    rig.control.clear_faults();
+    rig.sweep_and_settle(&app).await;
+    rig.assert_true(&app).await;
+    assert_eq!(rig.control.stats(&lane).ignored_updates, 0, "a version too old for the hub");
+    app.shutdown().await.unwrap();
+}

@@ -3,6 +3,7 @@
 
 use patchferry::{
     metrics::LaneState,
+    record::AttemptOutcome,
     simulator::{Fault, FleetConfig, Scope, Service, SeverityCounts, SimulatorConfig},
 };
 
@@ -26,6 +27,13 @@ async fn is_survived(fault: Fault) {
     rig.assert_true(&app).await;
     assert_eq!(rig.control.stats(&lane).ignored_updates, 0, "nothing was sent twice");
     assert_no_attempt_was_charged(&rig, &app).await;
+    for receipt in rig.receipts(&app, &lane).await {
+        let known = receipt.failures.iter().all(|it| it.outcome == AttemptOutcome::Unavailable);
+        assert!(known, "{receipt:?}");
+    }
+    let with_failures = rig.receipts(&app, &lane).await.into_iter();
+    let with_failures = with_failures.filter(|receipt| !receipt.failures.is_empty()).count();
+    assert!(with_failures > 0, "no receipt tells of the probes that failed");
     app.shutdown().await.unwrap();
 }
 

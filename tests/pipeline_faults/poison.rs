@@ -101,6 +101,25 @@ async fn many_poisoned_findings_among_others_die_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn findings_that_each_invalidate_their_whole_call_die_however_many_they_are() {
+    let rig = rig_of_findings(45, 150).await;
+    let lane = rig.only_lane();
+    // More than the twenty in a row that make a lane suspect the hub, and the first in the line.
+    let critical = SeverityCounts { critical: 1, ..SeverityCounts::default() };
+    let victims: Vec<String> =
+        rig.control.fleet(&lane).into_iter().take(60).map(|node| node.id).collect();
+    for node in &victims {
+        rig.control.make_non_compliant(&lane, node, 1, critical).unwrap();
+    }
+    rig.control.poison_call(&lane, victims);
+    let app = rig.start().await;
+    rig.sweep_and_settle(&app).await;
+    rig.assert_true_with_dead(&app, 60).await;
+    assert_eq!(rig.control.stats(&lane).accepted, 90);
+    app.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_everything_is_called_invalid_nothing_is_buried_and_the_lane_resumes_by_itself() {
     let rig = rig_of_findings(44, 60).await;
     let lane = rig.only_lane();

@@ -12,6 +12,7 @@ use crate::{
     aws::{
         AwsError, Fault, HoldReason, LaneClients, security_hub::HubQuery, security_hub::HubRecord,
     },
+    failpoint::{self, FailPoint},
     pipeline::{limiter::Limiter, session::LaneSession},
     queue::{HubState, QueueError, Queues, ReadBack},
     record::{
@@ -128,6 +129,7 @@ async fn read_back(
             .collect();
         found.extend(states.iter().map(|state| state.finding.node.to_string()));
         queues.adopt(lane, states).await?;
+        failpoint::reach(FailPoint::ReadBackAdopted);
         from = page.next;
         if from.is_none() {
             return Ok(found);

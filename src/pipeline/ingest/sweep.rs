@@ -22,6 +22,7 @@ use crate::{
         AwsError, Fault, LaneClients, Page, patch_digest,
         ssm::{ComplianceRow, PATCH_STATE_NODES_MAX},
     },
+    failpoint::{self, FailPoint},
     metrics::{Metrics, NodeVerdict, ObservationOutcome, SsmOperation, SsmOutcome},
     pipeline::limiter::Limiter,
     queue::{AcceptedNode, PAGE_ITEMS_MAX, QueueError, Queues, Seen, details},
@@ -125,6 +126,7 @@ impl Sweep<'_> {
             let answer = self.clients.ssm.compliance_summaries(from).await;
             let page =
                 self.counted(SsmOperation::ListResourceComplianceSummaries, sent_at, answer)?;
+            failpoint::reach(FailPoint::SweepPageRead);
             let read_at = self.clock().now();
             judged += page.items.len();
             self.take_page(page.items, read, read_at, &mut nodes, &mut report).await?;
@@ -242,6 +244,7 @@ impl Sweep<'_> {
         let counted = &self.metrics.observations[Source::Sweep];
         match outcome {
             Ok(()) => {
+                failpoint::reach(FailPoint::ObservationsCommitted);
                 counted[ObservationOutcome::Accepted].increment(count);
                 Ok(())
             }

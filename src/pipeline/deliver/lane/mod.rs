@@ -29,6 +29,7 @@ use crate::{
         AwsError, Fault, HoldReason, ImportReply, Unavailability,
         security_hub::{HubRecord, IMPORT_FINDINGS_MAX},
     },
+    failpoint::{self, FailPoint},
     metrics::{Correction, LaneMetrics, Metrics},
     pipeline::{backoff::FINDING_DELAY_MAX, limiter::Limiter, session::LaneSession},
     queue::{LaneState, QueueError, Queues},
@@ -241,6 +242,7 @@ impl Task {
         let findings_max = self.findings_max(probe);
         let next = self.flight.next_batch(&self.lane, &self.queues, &self.state, findings_max);
         let Some(batch) = next.await? else { return Ok(false) };
+        failpoint::reach(FailPoint::BatchClaimed);
         let taken = self.limiter.try_take(Instant::now());
         debug_assert!(taken, "a token was there when the batch was asked for");
         if probe {
@@ -288,6 +290,7 @@ impl Task {
         match done {
             Ok(Done::Opened(result)) => self.opened(result),
             Ok(Done::Replied { batch, reply, sent }) => {
+                failpoint::reach(FailPoint::DeliverySent);
                 self.requests -= 1;
                 self.metrics.hub_request_seconds.record(sent.instant.elapsed().as_secs_f64());
                 self.replied(batch, reply, sent).await
@@ -297,6 +300,7 @@ impl Task {
                 Ok(())
             }
             Ok(Done::Settled { held, result }) => {
+                failpoint::reach(FailPoint::DeliverySettled);
                 self.next_due = None;
                 self.idle = false;
                 self.flight.release(&held);
