@@ -2,6 +2,7 @@
 
 mod damage;
 mod fsync;
+mod migration;
 mod refusals;
 mod secrets;
 mod space;

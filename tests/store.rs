@@ -1,5 +1,7 @@
 //! The store and the queues through their public API: against a plain model, and at their limits.
 
+pub mod format;
+mod mark;
 mod model;
 
 use std::path::Path;
