@@ -1,12 +1,13 @@
 //! The admin socket: one JSON request a line, one JSON response a line, over a Unix socket.
 //!
 //! Guarantees: the socket is 0600, and only its owner and root are answered; a request is at most
-//! [`REQUEST_BYTES_MAX`] long; nobody can keep a connection open without asking.
+//! as long as its command allows; at most [`CONNECTIONS_MAX`] are open at a time, and nobody can
+//! keep one open without asking; what a request has begun is ended, also by a shutdown, which is
+//! heard between requests.
 //!
-//! Deliberately doesn't know: how a request is answered ([`Handler`] does).
+//! Deliberately doesn't know: what is asked, and how it is answered ([`Admin`] does).
 
 use std::{
-    future::Future,
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -14,63 +15,24 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::status::Status;
-use crate::{
-    queue,
-    record::{DeadLetter, Lane, Reason, Stage},
+use super::{
+    command::{Caller, Command, Refusal, Request, Response},
+    commands,
+    handler::Admin,
 };
 
-pub const REQUEST_BYTES_MAX: u64 = 64 * 1024;
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
-/// A daemon that takes longer to answer is stuck.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Operators, and their scripts; a further one waits.
+const CONNECTIONS_MAX: usize = 32;
 /// Linux takes no longer path for a socket (`sockaddr_un.sun_path`).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
-
-/// What can be asked.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case")]
-pub enum Request {
-    Status,
-    DeadLetters { filter: DeadLetterFilter, limit: usize },
-}
-
-/// Which dead letters; `None` is all.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct DeadLetterFilter {
-    pub lane: Option<Lane>,
-    pub node: Option<String>,
-    pub stage: Option<Stage>,
-    pub reason: Option<Reason>,
-}
-
-impl From<DeadLetterFilter> for queue::DeadFilter {
-    fn from(filter: DeadLetterFilter) -> Self {
-        let DeadLetterFilter { lane, node, stage, reason } = filter;
-        Self { lane, node, stage, reason }
-    }
-}
-
-/// What comes back.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Response {
-    Status(Box<Status>),
-    DeadLetters(Vec<DeadLetter>),
-    Failed(String),
-}
-
-/// Answers requests.
-pub trait Handler: Send + Sync + 'static {
-    fn handle(&self, request: Request) -> impl Future<Output = Response> + Send;
-}
 
 /// Where a daemon with this state directory listens.
 pub fn path(state_dir: &Path) -> PathBuf {
@@ -93,22 +55,23 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until shutdown.
-pub async fn serve<H: Handler>(
-    listener: UnixListener,
-    handler: Arc<H>,
-    shutdown: CancellationToken,
-) {
+/// Serves until shutdown, and until what was begun has ended.
+pub async fn serve(listener: UnixListener, admin: Arc<Admin>, shutdown: CancellationToken) {
+    let mut connections = JoinSet::new();
     loop {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= CONNECTIONS_MAX {
+            connections.join_next().await;
+        }
         let accepted = tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
-                let handler = Arc::clone(&handler);
-                tokio::spawn(async move {
-                    if let Err(error) = converse(stream, &*handler).await {
+                let (admin, shutdown) = (Arc::clone(&admin), shutdown.clone());
+                connections.spawn(async move {
+                    if let Err(error) = converse(stream, &admin, &shutdown).await {
                         tracing::debug!(%error, "an admin connection ended early");
                     }
                 });
@@ -119,35 +82,50 @@ pub async fn serve<H: Handler>(
             }
         }
     }
+    while connections.join_next().await.is_some() {}
 }
 
-async fn converse(stream: UnixStream, handler: &impl Handler) -> io::Result<()> {
-    let peer = stream.peer_cred()?.uid();
-    if peer != 0 && peer != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("uid {peer}")));
+async fn converse(
+    stream: UnixStream,
+    admin: &Admin,
+    shutdown: &CancellationToken,
+) -> io::Result<()> {
+    let peer = stream.peer_cred()?;
+    let caller = Caller { uid: peer.uid(), pid: peer.pid() };
+    if caller.uid != 0 && caller.uid != rustix::process::geteuid().as_raw() {
+        tracing::warn!(uid = caller.uid, "an admin connection of another user was refused");
+        return Err(io::Error::from(io::ErrorKind::PermissionDenied));
     }
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
         let mut line = Vec::new();
-        let mut limited = (&mut reader).take(REQUEST_BYTES_MAX);
-        let read = limited.read_until(b'\n', &mut line);
-        let length = tokio::time::timeout(REQUEST_TIME_MAX, read).await??;
+        // One byte more tells that there would be more.
+        let mut limited = (&mut reader).take(commands::REQUEST_BYTES_MAX as u64 + 1);
+        let read = tokio::time::timeout(REQUEST_TIME_MAX, limited.read_until(b'\n', &mut line));
+        let length = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            read = read => read??,
+        };
         if length == 0 {
             return Ok(());
         }
-        let response = match serde_json::from_slice::<Request>(&line) {
-            Ok(request) => handler.handle(request).await,
-            Err(error) => Response::Failed(format!("the request makes no sense: {error}")),
-        };
-        let mut text = serde_json::to_vec(&response)?;
+        let mut text = admin.answer(&line, caller).await;
         text.push(b'\n');
-        writer.write_all(&text).await?;
+        let written = writer.write_all(&text);
+        tokio::time::timeout(REQUEST_TIME_MAX, written).await??;
+        if length > commands::REQUEST_BYTES_MAX {
+            // The rest of the line would be taken for the next request.
+            return Ok(());
+        }
     }
 }
 
-/// Asks the daemon that listens at `path`; `None` if none does.
-pub async fn ask(path: &Path, request: &Request) -> io::Result<Option<Response>> {
+/// Has the daemon that listens at `path` carry out a command; `None` if none does.
+pub async fn ask<C: Command>(
+    path: &Path,
+    command: &C,
+) -> io::Result<Option<Result<C::Answer, Refusal>>> {
     let mut stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
         Err(error)
@@ -160,17 +138,21 @@ pub async fn ask(path: &Path, request: &Request) -> io::Result<Option<Response>>
         }
         Err(error) => return Err(error),
     };
-    let mut text = serde_json::to_vec(request)?;
+    let request = Request { command: C::NAME.to_string(), arguments: command };
+    let mut text = serde_json::to_vec(&request)?;
     text.push(b'\n');
     stream.write_all(&text).await?;
     let mut line = Vec::new();
     let mut reader = BufReader::new(stream);
-    tokio::time::timeout(ANSWER_TIME_MAX, reader.read_until(b'\n', &mut line)).await??;
+    tokio::time::timeout(C::ANSWER_TIME_MAX, reader.read_until(b'\n', &mut line)).await??;
     if line.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::ConnectionAborted,
             "the daemon closed the connection without an answer",
         ));
     }
-    Ok(Some(serde_json::from_slice(&line)?))
+    Ok(Some(match serde_json::from_slice(&line)? {
+        Response::Done(answer) => Ok(answer),
+        Response::Refused(refusal) => Err(refusal),
+    }))
 }

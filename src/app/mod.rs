@@ -26,6 +26,7 @@ pub use self::lanes::ServedLane;
 use self::observe::Observer;
 use crate::{
     admin::{
+        handler::Admin,
         http::{HttpState, StatusSource as _, serve},
         socket,
         status::Status,
@@ -188,8 +189,12 @@ impl App {
         let path = socket::path(&config.state_dir);
         let socket = socket::bind(&path)
             .map_err(|source| StartError::Socket { path: path.clone(), source })?;
-        let (handler, shutdown) = (Arc::clone(&self.observer), self.shutdown.clone());
-        self.services.spawn(async move { socket::serve(socket, handler, shutdown).await });
+        let lanes = self.lanes.iter().map(|served| served.lane.clone()).collect();
+        let host = Arc::clone(&self.observer) as Arc<_>;
+        let shutdown = self.shutdown.clone();
+        let admin =
+            Admin::new(self.queues().clone(), config.clone(), lanes, host, shutdown.clone());
+        self.services.spawn(socket::serve(socket, Arc::new(admin), shutdown));
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::{ServedLane, offline};
 use crate::{
     admin::{
+        handler::Host,
         http::{Health, StatusSource},
-        socket::{self, Request, Response},
         status::{LaneStatus, QueueStatus, Status, StoreStatus},
     },
     metrics::{LaneState, Metrics, PauseReason, Queue},
@@ -209,17 +209,13 @@ impl StatusSource for Observer {
     }
 }
 
-impl socket::Handler for Observer {
-    async fn handle(&self, request: Request) -> Response {
-        match request {
-            Request::Status => Response::Status(Box::new(self.status().await)),
-            Request::DeadLetters { filter, limit } => {
-                match self.queues.dead_letters(filter.into(), limit).await {
-                    Ok(letters) => Response::DeadLetters(letters),
-                    Err(error) => Response::Failed(error.to_string()),
-                }
-            }
-        }
+impl Host for Observer {
+    fn is_running(&self) -> bool {
+        true
+    }
+
+    fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>> {
+        Box::pin(self.current_status())
     }
 }
 

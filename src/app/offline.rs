@@ -1,13 +1,41 @@
 //! What a store tells by itself, whether a daemon runs or not.
 
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+
 use crate::{
-    admin::status::{
-        BySeverity, DeadLetterCount, LaneStatus, NodeCounts, QueueStatus, Status, StoreStatus,
+    admin::{
+        handler::{Admin, Host},
+        status::{
+            BySeverity, DeadLetterCount, LaneStatus, NodeCounts, QueueStatus, Status, StoreStatus,
+        },
     },
+    config::Config,
     metrics::{Accounting, LaneState},
     queue::{QueueError, Queues},
     record::{Lane, Severity, UnixMillis},
 };
+
+/// A store that no daemon works on.
+struct Still(Queues);
+
+impl Host for Still {
+    fn is_running(&self) -> bool {
+        false
+    }
+
+    fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>> {
+        Box::pin(status(&self.0, self.0.clock().now()))
+    }
+}
+
+/// Carries out the operator's commands on a store that no daemon works on.
+pub fn admin(queues: Queues, config: Config) -> Admin {
+    let host = Arc::new(Still(queues.clone()));
+    let lanes = config.lanes.iter().flatten().map(|lane| lane.lane.clone()).collect();
+    Admin::new(queues, config, lanes, host, CancellationToken::new())
+}
 
 /// The store's counters, as the metrics want them.
 pub fn accounting(queues: &Queues) -> Accounting {

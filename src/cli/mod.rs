@@ -10,6 +10,7 @@ mod dead;
 mod demo;
 mod exit;
 mod log;
+mod out;
 mod run;
 mod state;
 mod status;
@@ -46,7 +47,7 @@ enum Command {
     /// Make, check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Look at what could not go on
+    /// Look at what could not go on, have it go on, or drop it
     #[command(subcommand)]
     Dead(dead::DeadCommand),
 }

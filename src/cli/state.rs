@@ -2,8 +2,12 @@
 
 use super::{Exit, Failed, Place};
 use crate::{
-    admin::socket::{self, Request, Response},
-    app::{self, StartError},
+    admin::{
+        command::{Caller, Command, Refusal, RefusalKind},
+        handler::Admin,
+        socket,
+    },
+    app::{self, StartError, offline},
     config::{Config, LoadOptions},
     queue::Queues,
     record::Clock,
@@ -15,27 +19,80 @@ pub fn load_config(place: &Place) -> Result<Config, Failed> {
     Config::load(&options).map_err(|error| Failed::verbatim(Exit::Usage, error.to_string()))
 }
 
-/// Asks the daemon; `None` if none runs.
-pub async fn ask(config: &Config, request: &Request) -> Result<Option<Response>, Failed> {
-    let path = socket::path(&config.state_dir);
-    match socket::ask(&path, request).await {
-        Ok(Some(Response::Failed(why))) => {
-            Err(Failed::new(Exit::Failed, format!("the daemon could not answer: {why}")))
+/// Whoever carries out commands: a daemon, asked anew each time, or this process.
+pub struct Reach {
+    config: Config,
+    /// The store, once it was opened because no daemon runs.
+    own: Option<Admin>,
+}
+
+impl Reach {
+    pub fn new(config: Config) -> Self {
+        Self { config, own: None }
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Has a command carried out.
+    pub async fn ask<C: Command>(&mut self, command: C) -> Result<C::Answer, Failed> {
+        if self.own.is_none() {
+            if let Some(answered) = self.ask_daemon(&command).await? {
+                return answered.map_err(|refusal| refused(&refusal));
+            }
+            let queues = open(&self.config).await?;
+            self.own = Some(offline::admin(queues, self.config.clone()));
         }
-        Ok(response) => Ok(response),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(Failed::new(
-            Exit::NotPermitted,
-            format!("{} belongs to another user: run this as that user", path.display()),
-        )),
-        Err(error) => Err(Failed::new(
-            Exit::Failed,
-            format!("the daemon at {} doesn't answer: {error}", path.display()),
-        )),
+        let own = self.own.as_ref().expect("it was opened above");
+        let answered = own.run(command, Caller::this_process()).await;
+        answered.map_err(|refusal| refused(&refusal))
+    }
+
+    async fn ask_daemon<C: Command>(
+        &self,
+        command: &C,
+    ) -> Result<Option<Result<C::Answer, Refusal>>, Failed> {
+        let path = socket::path(&self.config.state_dir);
+        socket::ask(&path, command).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Failed::new(
+                Exit::NotPermitted,
+                format!("{} belongs to another user: run this as that user", path.display()),
+            ),
+            _ => Failed::new(
+                Exit::Failed,
+                format!("the daemon at {} doesn't answer: {error}", path.display()),
+            ),
+        })
+    }
+
+    /// Lets go of the store, if it was opened. To be called also after a failure.
+    pub async fn close(self) -> Result<(), Failed> {
+        let Some(own) = self.own else { return Ok(()) };
+        let queues = own.queues().clone();
+        drop(own);
+        queues.close().await.map_err(|error| Failed::of(Exit::StartAgain, &error))
+    }
+
+    /// Lets go of the store after work that came to `ended`, which goes before its own failure.
+    pub async fn end<T>(self, ended: Result<T, Failed>) -> Result<T, Failed> {
+        let closed = self.close().await;
+        let ended = ended?;
+        closed.map(|()| ended)
     }
 }
 
+fn refused(refusal: &Refusal) -> Failed {
+    let exit = match refusal.kind {
+        RefusalKind::Usage => Exit::Usage,
+        RefusalKind::NotNow | RefusalKind::Io => Exit::Failed,
+        RefusalKind::Store => Exit::Store,
+    };
+    Failed::new(exit, refusal.text.clone())
+}
+
 /// Opens the store of a daemon that doesn't run.
-pub async fn open(config: &Config) -> Result<Queues, Failed> {
+async fn open(config: &Config) -> Result<Queues, Failed> {
     let state_dir = config.state_dir.clone();
     match store::owner_uid(&state_dir) {
         Ok(owner) if owner == rustix::process::geteuid().as_raw() => {}

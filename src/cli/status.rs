@@ -4,15 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Exit, Failed, Place, print, state};
-use crate::{
-    admin::{
-        socket::{Request, Response},
-        status::Status,
-    },
-    app::offline,
-    config::Config,
-};
+use super::{Exit, Failed, Place, print, state, state::Reach};
+use crate::admin::commands::status::{GetStatus, Given};
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Clears the screen and puts the cursor home (ECMA-48: ED 2, CUP).
@@ -31,7 +24,10 @@ pub struct StatusArgs {
 pub async fn status(args: &StatusArgs, place: &Place) -> Result<Exit, Failed> {
     let config = state::load_config(place)?;
     loop {
-        let (status, running) = look(&config).await?;
+        // Looked for anew each time: a daemon may start or end meanwhile.
+        let mut reach = Reach::new(config.clone());
+        let given = reach.ask(GetStatus {}).await;
+        let Given { running, status } = reach.end(given).await?;
         let text = if args.json {
             status.to_json()
         } else if running {
@@ -50,20 +46,4 @@ pub async fn status(args: &StatusArgs, place: &Place) -> Result<Exit, Failed> {
         print(&format!("{CLEAR}{text}"))?;
         tokio::time::sleep(WATCH_INTERVAL).await;
     }
-}
-
-async fn look(config: &Config) -> Result<(Status, bool), Failed> {
-    if let Some(response) = state::ask(config, &Request::Status).await? {
-        let Response::Status(status) = response else {
-            return Err(Failed::new(Exit::Failed, "the daemon gave another answer than asked for"));
-        };
-        return Ok((*status, true));
-    }
-    let queues = state::open(config).await?;
-    let now = queues.clock().now();
-    let status = offline::status(&queues, now).await;
-    let closed = queues.close().await;
-    let status = status.map_err(|error| Failed::of(Exit::Store, &error))?;
-    closed.map_err(|error| Failed::of(Exit::StartAgain, &error))?;
-    Ok((status, false))
 }

@@ -1,18 +1,19 @@
-//! Looking at the queues without changing them: counts at start, ages, dead letters, recounts.
+//! Looking at the queues without changing them: counts at start, ages, recounts.
 
 use super::{
     QueueError, Queues,
     accounting::{self, Accounting, Recount},
+    dead,
     lanes::Effects,
     ledger::{self, Acked, Desired},
     outbox::{self, Waiting},
     pages, table_prefix,
 };
 use crate::{
-    record::{DeadLetter, Lane, Reason, Severity, Stage, UnixMillis},
+    record::{Lane, Severity, UnixMillis},
     store::{
         Entry, Reader, StoreError, codec,
-        keys::{Key, KeyFields, Table},
+        keys::{Key, Table},
     },
 };
 
@@ -21,24 +22,6 @@ use crate::{
 pub struct QueueAges {
     pub observed: Option<UnixMillis>,
     pub assessed: Option<UnixMillis>,
-}
-
-/// Which dead letters to look at; `None` is all.
-#[derive(Clone, Debug, Default)]
-pub struct DeadFilter {
-    pub lane: Option<Lane>,
-    pub node: Option<String>,
-    pub stage: Option<Stage>,
-    pub reason: Option<Reason>,
-}
-
-impl DeadFilter {
-    fn admits(&self, letter: &DeadLetter) -> bool {
-        self.lane.as_ref().is_none_or(|lane| *lane == letter.lane)
-            && self.node.as_ref().is_none_or(|node| node == letter.node.as_str())
-            && self.stage.is_none_or(|stage| stage == letter.stage)
-            && self.reason.is_none_or(|reason| reason == letter.reason)
-    }
 }
 
 impl Queues {
@@ -50,38 +33,6 @@ impl Queues {
     /// `queued` and `dead`, counted anew. Only meaningful while nothing is committed.
     pub async fn recount(&self) -> Result<Recount, QueueError> {
         Ok(self.store.read(accounting::recount).await?)
-    }
-
-    /// Dead letters by stage and reason.
-    pub fn dead_counts(&self) -> std::collections::HashMap<(Stage, Reason), i64> {
-        self.inner.lanes.dead()
-    }
-
-    /// Up to `limit` dead letters, in the order of lane and node.
-    pub async fn dead_letters(
-        &self,
-        filter: DeadFilter,
-        limit: usize,
-    ) -> Result<Vec<DeadLetter>, QueueError> {
-        let letters = self
-            .store
-            .read(move |reader| {
-                let mut letters = Vec::new();
-                let prefix = table_prefix(Table::Dead);
-                reader.visit(&prefix, &prefix, |key, value| {
-                    match codec::decode::<DeadLetter>(value) {
-                        Ok((_, letter)) if filter.admits(&letter) => letters.push(letter),
-                        Ok(_) => {}
-                        Err(error) => {
-                            tracing::error!(?key, %error, "a dead letter is damaged");
-                        }
-                    }
-                    letters.len() < limit
-                })?;
-                Ok(letters)
-            })
-            .await?;
-        Ok(letters)
     }
 
     pub async fn ages(&self) -> Result<QueueAges, QueueError> {
@@ -185,8 +136,9 @@ pub(super) fn count_all(reader: &Reader<'_>) -> Result<Effects, StoreError> {
     })?;
     scan(reader, Table::Dead, |key, value| {
         let count = codec::tag(value).map_or(0, |tag| i64::try_from(tag).unwrap_or(i64::MAX));
-        if let Some(place) = dead_place(key) {
-            *effects.dead.entry(place).or_default() += count;
+        if let Some(place) = dead::Place::of(key) {
+            effects.lane(&place.lane);
+            *effects.dead.entry((place.stage, place.reason)).or_default() += count;
         }
     })?;
     Ok(effects)
@@ -202,15 +154,4 @@ fn scan(
         visit(key, value);
         true
     })
-}
-
-fn dead_place(key: &[u8]) -> Option<(Stage, Reason)> {
-    let mut fields = KeyFields::of(key);
-    fields.text()?;
-    fields.text()?;
-    let (stage, reason) = (fields.u8()?, fields.u8()?);
-    Some((
-        Stage::ALL.into_iter().find(|known| *known as u8 == stage)?,
-        Reason::ALL.into_iter().find(|known| *known as u8 == reason)?,
-    ))
 }

@@ -9,17 +9,19 @@ use std::{
     },
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use super::pause::{Pause, PauseWhat, Pauses};
 use crate::{
     record::{Lane, Reason, Severity, Stage},
     store::keys::Key,
 };
 
 /// A lane's wake-ups and gauges.
-#[derive(Default)]
 pub struct LaneState {
-    /// Something for deliver to look at: an entry, or the end of a read-back.
+    lane: Lane,
+    pauses: watch::Receiver<Pauses>,
+    /// Something for deliver to look at: an entry, the end of a read-back, a pause or its end.
     pub deliver: Notify,
     /// The lowest outbox key that was written since deliver last looked.
     rewind: Mutex<Option<Key>>,
@@ -38,6 +40,38 @@ pub(super) struct ReadNumbers {
 }
 
 impl LaneState {
+    fn new(lane: Lane, pauses: watch::Receiver<Pauses>) -> Self {
+        Self {
+            lane,
+            pauses,
+            deliver: Notify::new(),
+            rewind: Mutex::default(),
+            outbox: AtomicI64::default(),
+            delayed: AtomicI64::default(),
+            open: Default::default(),
+            stubborn: AtomicU64::default(),
+            reads: Mutex::default(),
+        }
+    }
+
+    /// By an operator: nothing goes out in the lane. `deliver` tells of the end.
+    pub fn delivery_paused(&self) -> Option<Pause> {
+        self.pauses.borrow().of(PauseWhat::Delivery, &self.lane).cloned()
+    }
+
+    /// By an operator: nothing is taken in for the lane.
+    pub fn ingest_paused(&self) -> Option<Pause> {
+        self.pauses.borrow().of(PauseWhat::Ingest, &self.lane).cloned()
+    }
+
+    /// Waits until ingest of the lane isn't paused.
+    pub async fn ingest_resumed(&self) {
+        let mut pauses = self.pauses.clone();
+        let resumed = |pauses: &Pauses| pauses.of(PauseWhat::Ingest, &self.lane).is_none();
+        // The sender lives as long as the queues do; without them there is nothing to wait for.
+        let _ = pauses.wait_for(resumed).await;
+    }
+
     /// The lowest outbox key written since the last call.
     pub fn take_rewind(&self) -> Option<Key> {
         self.rewind.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -120,6 +154,7 @@ impl Effects {
 pub(super) struct Lanes {
     lanes: RwLock<HashMap<Lane, Arc<LaneState>>>,
     dead: Mutex<HashMap<(Stage, Reason), i64>>,
+    pauses: watch::Sender<Pauses>,
 }
 
 impl Lanes {
@@ -128,7 +163,8 @@ impl Lanes {
             return Arc::clone(state);
         }
         let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(lanes.entry(lane.clone()).or_default())
+        let new = || Arc::new(LaneState::new(lane.clone(), self.pauses.subscribe()));
+        Arc::clone(lanes.entry(lane.clone()).or_insert_with(new))
     }
 
     pub fn all(&self) -> Vec<Lane> {
@@ -136,6 +172,18 @@ impl Lanes {
         let mut all: Vec<Lane> = lanes.keys().cloned().collect();
         all.sort();
         all
+    }
+
+    pub fn pauses(&self) -> watch::Receiver<Pauses> {
+        self.pauses.subscribe()
+    }
+
+    /// Replaces what is paused, and tells every lane.
+    pub fn set_pauses(&self, pauses: Pauses) {
+        self.pauses.send_replace(pauses);
+        for state in self.lanes.read().unwrap_or_else(PoisonError::into_inner).values() {
+            state.deliver.notify_one();
+        }
     }
 
     pub fn dead(&self) -> HashMap<(Stage, Reason), i64> {

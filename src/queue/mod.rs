@@ -7,8 +7,9 @@
 //!
 //! In the order of the data: [`accept`] -> [`middle`] (observed, assessed) -> [`outbox`] and
 //! [`delivery`]. [`transition`] is one atomic step; [`ledger`] the rows per node; [`adopt`] and
-//! [`parked`] the read-back; [`pages`], [`details`], [`dead`] what is stored how;
-//! [`retention`] forgets; [`inspect`] looks only.
+//! [`parked`] the read-back; [`readmit`] has what had left go on; [`pages`], [`details`], [`dead`]
+//! what is stored how; [`pause`] what an operator has stopped; [`retention`] forgets; [`inspect`]
+//! looks only.
 //!
 //! Deliberately doesn't know: what an item means (the judgement is the caller's closure), AWS,
 //! metrics.
@@ -26,6 +27,8 @@ mod middle;
 mod outbox;
 mod pages;
 mod parked;
+pub mod pause;
+mod readmit;
 mod retention;
 mod transition;
 
@@ -36,14 +39,19 @@ use tokio::sync::Notify;
 pub use accept::AcceptedNode;
 pub use accounting::{Accounting, Queued, Recount};
 pub use adopt::HubState;
-pub use dead::Death;
+pub use dead::{
+    CompleteLetter, DeadCursor, DeadFilter, DeadPage, Death, Dropped, EPISODES_KEPT_MAX, Episode,
+    RedrivePreview, Redriven,
+};
 pub use delivery::{OutboxClaim, Settlement};
-pub use inspect::{DeadFilter, QueueAges};
+pub use inspect::QueueAges;
 pub use lanes::LaneState;
 pub use ledger::{Acked, Desired, LaneRow, ReadBack, Seen};
 pub use middle::Validated;
 pub use outbox::{ClaimedFinding, Place, Undecodable, Waiting};
 pub use pages::{Accepted, ClaimedPage, Damaged, PAGE_ITEMS_MAX};
+pub use pause::{Pause, PauseWhat, Pauses};
+pub use readmit::{Readmission, Readmitted};
 pub use retention::Retention;
 pub use transition::{Decided, Transition};
 
@@ -87,6 +95,8 @@ struct Inner {
     lanes: Lanes,
     observed: Notify,
     assessed: Notify,
+    /// Held while what is paused changes.
+    pausing: tokio::sync::Mutex<()>,
 }
 
 impl Queues {
@@ -98,6 +108,7 @@ impl Queues {
         }
         let effects = queues.store.read_blocking(inspect::count_all)?;
         queues.inner.lanes.apply(effects);
+        queues.inner.lanes.set_pauses(queues.store.read_blocking(Pauses::read)?);
         Ok(queues)
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `desired` | 35 days after its finding was resolved: Security Hub keeps ARCHIVED ones for 30 |
 //! | `acked`, its receipt | when it is older than receipts are kept and no finding is open |
+//! | `dead_history` | when it is older than receipts are kept and the node has no dead letter |
 //! | `seen` | 35 days after the node last passed, unless its finding is open: one that still exists passes once more |
 //!
 //! Nothing that waits, and nothing of an open finding, is ever removed.
@@ -12,12 +13,12 @@ use std::time::Duration;
 
 use super::{
     QueueError, Queues,
+    dead::{self, history},
     ledger::{self, Acked, Desired, Seen},
-    outbox,
     transition::Transition,
 };
 use crate::{
-    record::{Lane, UnixMillis},
+    record::{Lane, Reason, Stage, UnixMillis},
     store::{
         Commit, StoreError, codec,
         keys::{Key, KeyFields, Table},
@@ -39,7 +40,7 @@ impl Queues {
     /// Removes a lane's rows whose time is over; how many.
     pub async fn forget_old(&self, lane: &Lane, retention: Retention) -> Result<usize, QueueError> {
         let mut removed = 0;
-        for table in [Table::Desired, Table::Acked, Table::Seen] {
+        for table in [Table::Desired, Table::Acked, Table::Seen, Table::DeadHistory] {
             let prefix = ledger::lane_key(table, lane);
             let mut from = prefix.clone();
             loop {
@@ -101,6 +102,10 @@ fn is_old(table: Table, value: &[u8], retention: Retention, now: UnixMillis) -> 
         Table::Seen => {
             codec::decode::<Seen>(value).is_ok_and(|(_, row)| older(row.accepted_at, RESOLVED_KEPT))
         }
+        Table::DeadHistory => {
+            // One that is damaged tells nothing.
+            history::last_redriven_at(value).is_none_or(|at| older(at, retention.receipts_kept))
+        }
         _ => false,
     }
 }
@@ -114,12 +119,23 @@ fn is_needed(
 ) -> Result<bool, StoreError> {
     let mut fields = KeyFields::of(key.as_bytes());
     let Some(node) = fields.text().and_then(|_lane| fields.text()) else { return Ok(true) };
+    if table == Table::DeadHistory {
+        return has_dead_letter(step, lane, node);
+    }
     let Some(desired) = step.desired(lane, node)? else { return Ok(false) };
     if desired.finding.state.is_open() {
         return Ok(true);
     }
-    let Some(place) = desired.place.filter(|_| table == Table::Desired) else { return Ok(false) };
-    let waits = step.tx.get(&outbox::outbox_key(lane, place))?.is_some();
-    let delayed = step.tx.get(&outbox::delayed_index_key(lane, node, place))?.is_some();
-    Ok(waits || delayed)
+    Ok(table == Table::Desired && step.waits(lane, node, &desired)?)
+}
+
+fn has_dead_letter(step: &Transition<'_, '_>, lane: &Lane, node: &str) -> Result<bool, StoreError> {
+    for stage in Stage::ALL {
+        for reason in Reason::ALL {
+            if step.tx.get(&dead::key(lane, node, stage, reason))?.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }

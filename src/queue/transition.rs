@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     record::{
-        Attempts, Finding, Lane, ReadNumber, Revision, Stage, UnixMillis, observation::PatchList,
+        Attempts, DeadLetter, Finding, Lane, ReadNumber, Revision, Stage, UnixMillis,
+        observation::PatchList,
     },
     store::{CounterId, StoreError, Tx, codec, keys::Key},
 };
@@ -313,6 +314,34 @@ impl<'a, 'b> Transition<'a, 'b> {
         patches: Option<&PatchList>,
     ) -> Result<(), StoreError> {
         details::remove(self.tx, lane, node, patches)
+    }
+
+    /// Takes a dead letter away; how many items it counted. The caller says where they went, and
+    /// what becomes of its patches.
+    pub(super) fn take_letter(
+        &mut self,
+        key: &Key,
+        letter: &DeadLetter,
+    ) -> Result<u64, StoreError> {
+        let value = self.tx.get(key)?.unwrap_or_default();
+        let items = codec::tag(&value).unwrap_or(letter.count);
+        let count = i64::try_from(items).unwrap_or(i64::MAX);
+        self.tx.remove(key)?;
+        self.add(account::DEAD, -count);
+        *self.effects.dead.entry((letter.stage, letter.reason)).or_default() -= count;
+        Ok(items)
+    }
+
+    /// Whether the version that `desired` speaks of waits for delivery, or for its time.
+    pub(super) fn waits(
+        &self,
+        lane: &Lane,
+        node: &str,
+        desired: &Desired,
+    ) -> Result<bool, StoreError> {
+        let Some(place) = desired.place else { return Ok(false) };
+        let waits = self.tx.get(&outbox::outbox_key(lane, place))?.is_some();
+        Ok(waits || self.tx.get(&outbox::delayed_index_key(lane, node, place))?.is_some())
     }
 
     /// Keeps an item that can't go on as a dead letter.

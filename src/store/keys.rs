@@ -37,11 +37,11 @@ pub enum Table {
     Details = 0x23,
     /// Dead letters: lane, node, stage, reason.
     Dead = 0x30,
-    /// What dead letters were before they were redriven: lane, node. Since format 2.
+    /// What became of dead letters that were redriven: lane, node. Since format 2.
     DeadHistory = 0x31,
     /// What is known of a lane: lane.
     Lane = 0x40,
-    /// What an operator has paused: what, lane or all. Since format 2.
+    /// What an operator has paused: what, lane or nothing. Since format 2.
     Pause = 0x41,
 }
 

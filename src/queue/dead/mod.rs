@@ -3,6 +3,18 @@
 //! Key: `Dead`, lane, node, stage, reason; tag: how many items died there. One letter per key: a
 //! newer item takes the place of the older one and counts. An undecodable page, whose node isn't
 //! known, has its sequence for a node.
+//!
+//! [`look`] reads them, [`redrive`] has them go on, [`drop`] ends them, [`history`] remembers.
+
+mod drop;
+pub(super) mod history;
+mod look;
+mod redrive;
+
+pub use drop::Dropped;
+pub use history::{EPISODES_KEPT_MAX, Episode};
+pub use look::{CompleteLetter, DeadCursor, DeadFilter, DeadPage};
+pub use redrive::{RedrivePreview, Redriven};
 
 use super::{details, ledger::lane_key};
 use crate::{
@@ -12,7 +24,7 @@ use crate::{
     },
     store::{
         StoreError, Tx, codec,
-        keys::{Key, Table},
+        keys::{Key, KeyFields, Table},
     },
 };
 
@@ -46,8 +58,31 @@ impl Death {
     }
 }
 
-fn key(lane: &Lane, node: &str, stage: Stage, reason: Reason) -> Key {
+pub(super) fn key(lane: &Lane, node: &str, stage: Stage, reason: Reason) -> Key {
     lane_key(Table::Dead, lane).text(node).u8(stage as u8).u8(reason as u8)
+}
+
+/// What a letter's key tells.
+pub(super) struct Place {
+    pub lane: Lane,
+    pub node: String,
+    pub stage: Stage,
+    pub reason: Reason,
+}
+
+impl Place {
+    pub fn of(key: &[u8]) -> Option<Self> {
+        let mut fields = KeyFields::of(key);
+        let lane = fields.text()?.parse().ok()?;
+        let node = fields.text()?.to_string();
+        let (stage, reason) = (fields.u8()?, fields.u8()?);
+        Some(Self {
+            lane,
+            node,
+            stage: Stage::ALL.into_iter().find(|known| *known as u8 == stage)?,
+            reason: Reason::ALL.into_iter().find(|known| *known as u8 == reason)?,
+        })
+    }
 }
 
 /// Writes the letter, merging it with an older one at the same place. The caller counts.
