@@ -116,8 +116,8 @@ pub fn entry_of(from: FormatVersion, entry: RawEntry) -> Vec<RawEntry> {
 }
 
 fn steps_from(from: FormatVersion) -> &'static [Step] {
-    let done = usize::try_from(from.0.saturating_sub(1)).unwrap_or(usize::MAX);
-    LADDER.get(done..).unwrap_or_default()
+    let done = LADDER.iter().take_while(|step| step.from < from).count();
+    &LADDER[done..]
 }
 
 fn rewrite(steps: &[Step], entry: RawEntry) -> Vec<RawEntry> {

@@ -85,8 +85,10 @@ mod tests {
     fn a_parked_page_keeps_its_bytes_and_its_place_in_the_order() {
         let key = [&[PARKED], b"111122223333/us-east-1\0".as_slice(), &7_u64.to_be_bytes()];
         let moved = entry((key.concat(), vec![1, 2, 3]));
-        let expected = [&[ASSESSED], &7_u64.to_be_bytes(), b"111122223333/us-east-1\0".as_slice()];
-        assert_eq!(moved, [(expected.concat(), vec![1, 2, 3])]);
+        let sequence = 7_u64.to_be_bytes();
+        let lane = b"111122223333/us-east-1\0";
+        let expected = [[ASSESSED].as_slice(), &sequence, lane].concat();
+        assert_eq!(moved, [(expected, vec![1, 2, 3])]);
     }
 
     #[test]

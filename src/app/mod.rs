@@ -5,9 +5,11 @@
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
 //! - [`offline`]: the same store, looked at while no daemon runs.
+//! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
 mod housekeeping;
 mod lanes;
+pub mod maintenance;
 mod observe;
 pub mod offline;
 mod settings;

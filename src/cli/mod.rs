@@ -14,6 +14,7 @@ mod out;
 mod run;
 mod state;
 mod status;
+mod store;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -50,6 +51,9 @@ enum Command {
     /// Look at what could not go on, have it go on, or drop it
     #[command(subcommand)]
     Dead(dead::DeadCommand),
+    /// Check, back up, restore, compact and migrate the store, and salvage what a corrupt one held
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// Where to look: the global options.
@@ -107,6 +111,7 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Status(args) => status::status(&args, &place).await,
         Command::Config(command) => config::config(&command, &place),
         Command::Dead(command) => dead::dead(&command, &place).await,
+        Command::Store(command) => store::store(command, &place).await,
     }
 }
 

@@ -35,7 +35,7 @@ use super::{
     meta::{self, Identity},
     open::{Contents, Opened},
     space,
-    tx::{COMMITS, COUNTERS_MAX, Counters},
+    tx::{COMMITS, COUNTERS_MAX, Counters, LIVE_BYTES},
     version::{FORMAT_VERSION, FormatVersion},
 };
 use crate::failpoint::{self, FailPoint};
@@ -361,8 +361,14 @@ impl Backup {
         self.contents
     }
 
-    pub(super) fn counters(&self) -> Counters {
+    /// Of the store that it is of.
+    pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// What its counter of live bytes says.
+    pub fn live_bytes_counted(&self) -> i64 {
+        self.counters[LIVE_BYTES]
     }
 
     /// Reads the file again, entry by entry, in the order of the keys.

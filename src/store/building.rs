@@ -90,11 +90,6 @@ impl Building {
         Ok(())
     }
 
-    /// Entries put so far.
-    pub fn entries(&self) -> u64 {
-        self.contents.entries
-    }
-
     /// Puts everything on disk and writes the store's own records last.
     pub fn complete(
         mut self,

@@ -216,11 +216,6 @@ impl StateDirectory {
         Ok(numbers)
     }
 
-    /// Directories of stores that were found corrupt, the oldest first.
-    pub fn quarantines(&self) -> Vec<PathBuf> {
-        quarantines(&self.path)
-    }
-
     /// Creates the directory of a store that isn't complete yet.
     pub fn create_store(&self, number: u64) -> Result<PathBuf, DirectoryError> {
         let path = self.store_path(number);
@@ -353,7 +348,7 @@ pub(super) fn remove_engine_leftovers(store: &Path) -> Result<(), DirectoryError
 }
 
 /// Directories of stores that were found corrupt, the oldest first.
-pub(super) fn quarantines(state_dir: &Path) -> Vec<PathBuf> {
+pub fn quarantines(state_dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(state_dir) else { return Vec::new() };
     let mut found: Vec<(u64, PathBuf)> = entries
         .flatten()

@@ -44,7 +44,7 @@ use std::{io, path::PathBuf, sync::Arc};
 
 pub use backup::{Backup, BackupError, BackupHeader, BackupSummary};
 pub use committer::Held;
-pub use directory::owner_uid;
+pub use directory::{DirectoryError, owner_uid, quarantines};
 pub use engine::{Entry, Reader};
 pub use handle::{Admission, Commit, Store};
 pub use meta::Identity;

@@ -7,7 +7,6 @@
 use std::path::PathBuf;
 
 use super::{
-    StoreError,
     backup::Backup,
     building::{Building, Founding},
     directory::{Named, StateDirectory},

@@ -157,6 +157,12 @@ impl Wreck {
         self.format
     }
 
+    /// One entry, if it is there and can be read.
+    pub fn get(&self, key: &Key) -> Option<Vec<u8>> {
+        let engine = self.engine.as_ref()?;
+        catch_unwind(AssertUnwindSafe(|| engine.get(key.as_bytes()))).ok()?.ok()?
+    }
+
     /// Visits what can be read of a table, from both ends; whether all of it could be.
     pub fn visit(&self, table: Table, mut visit: impl FnMut(&[u8], &[u8])) -> bool {
         let Some(engine) = &self.engine else { return false };

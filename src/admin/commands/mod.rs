@@ -2,6 +2,7 @@
 //!
 //! To add one: a file with a type that implements [`Command`], and a line in [`table`].
 
+pub mod backup;
 pub mod dead;
 pub mod status;
 
@@ -50,6 +51,7 @@ table![
     dead::PreviewRedrive,
     dead::RedriveDead,
     dead::DropDead,
+    backup::BackUp,
 ];
 
 fn read<C: Command>(arguments: Value, request_bytes: usize) -> Result<C, Refusal> {
