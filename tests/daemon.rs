@@ -6,6 +6,7 @@ mod migration;
 mod refusals;
 mod secrets;
 mod space;
+mod store_commands;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 

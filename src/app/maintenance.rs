@@ -21,9 +21,15 @@ pub enum Examined {
     /// There is no store.
     Nothing,
     /// It can't be read, or is no store that ever was complete.
-    Corrupt { path: PathBuf, detail: String },
+    Corrupt {
+        path: PathBuf,
+        detail: String,
+    },
     /// It has an older format, which isn't looked into.
-    Old { path: PathBuf, format: FormatVersion },
+    Old {
+        path: PathBuf,
+        format: FormatVersion,
+    },
     Store {
         path: PathBuf,
         verified: Box<Verified>,
@@ -31,7 +37,11 @@ pub enum Examined {
         blobs: Vec<PathBuf>,
         rolled_back: Option<RolledBack>,
     },
-    Backup { path: PathBuf, header: BackupHeader, verified: Box<Verified> },
+    Backup {
+        path: PathBuf,
+        header: BackupHeader,
+        verified: Box<Verified>,
+    },
 }
 
 /// Verifies the live store of a state directory, changing nothing.
@@ -153,8 +163,8 @@ pub async fn salvage(
     let (at, from) = (state_dir.to_path_buf(), quarantine.to_path_buf());
     let opening = tokio::task::spawn_blocking(move || -> Result<_, SalvageError> {
         let queues = open_queues(&at, limits, Clock::system())?;
-        let wreck = Wreck::open(&at, &from)
-            .map_err(|source| SalvageError::Wreck { path: from, source })?;
+        let wreck =
+            Wreck::open(&at, &from).map_err(|source| SalvageError::Wreck { path: from, source })?;
         Ok((queues, wreck))
     });
     let stopped = QueueError::Store(store::StoreError::Poisoned);

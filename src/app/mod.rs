@@ -4,6 +4,7 @@
 //! - [`lanes`]: which lanes are served, and their tasks.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
+//! - [`watchdog`]: ends a process whose commits hang.
 //! - [`offline`]: the same store, looked at while no daemon runs.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
@@ -13,6 +14,7 @@ pub mod maintenance;
 mod observe;
 pub mod offline;
 mod settings;
+mod watchdog;
 
 use std::{
     net::SocketAddr,
@@ -127,6 +129,8 @@ impl App {
         });
         let commits = Arc::clone(&metrics);
         queues.store().observe_commits(move |seconds| commits.store_commit_seconds.record(seconds));
+
+        watchdog::watch(&queues.store().pulse());
 
         let shutdown = CancellationToken::new();
         let lane_configs = lanes::resolve(&config, &aws).await?;

@@ -6,14 +6,14 @@ use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Durat
 use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{ServedLane, offline};
+use super::{ServedLane, offline, watchdog};
 use crate::{
     admin::{
         handler::Host,
         http::{Health, StatusSource},
         status::{LaneStatus, QueueStatus, Status, StoreStatus},
     },
-    metrics::{LaneState, Metrics, PauseReason, Queue},
+    metrics::{LaneState, Metrics, PauseReason, Queue, StoreAlarm},
     pipeline::{deliver::LaneView, ingest::SweepStatus},
     queue::{QueueError, Queues},
     record::{Lane, Reason, Severity, Stage, UnixMillis},
@@ -22,9 +22,6 @@ use crate::{
 
 /// How often gauges are brought up to date.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
-/// A commit takes milliseconds; one that takes longer than this hangs.
-const COMMIT_TIME_MAX: Duration = Duration::from_secs(30);
-
 struct Looked {
     sweeps: watch::Receiver<SweepStatus>,
     view: watch::Receiver<LaneView>,
@@ -129,6 +126,14 @@ impl Observer {
         metrics.store_file_bytes.set(f64_of(space.file_bytes));
         metrics.store_max_bytes.set(f64_of(space.live_bytes_max));
         metrics.store_free_bytes.set(f64_of(space.free_bytes));
+        let store = self.queues.store();
+        for (label, is_on) in [
+            (StoreAlarm::Quarantine, !store.quarantines().is_empty()),
+            (StoreAlarm::RolledBack, store.alarms().rolled_back.is_some()),
+            (StoreAlarm::FileGrows, space.bloated),
+        ] {
+            metrics.store_alarm[label].set(if is_on { 1.0 } else { 0.0 });
+        }
         for (label, pause) in
             [(PauseReason::LiveBytes, Pause::LiveBytes), (PauseReason::FreeSpace, Pause::FreeSpace)]
         {
@@ -193,7 +198,7 @@ impl StatusSource for Observer {
     fn health(&self) -> Health {
         let mut health = Health::default();
         let busy = self.queues.store().busy_for();
-        if busy > COMMIT_TIME_MAX {
+        if busy > watchdog::commit_time_max() {
             health
                 .not_alive
                 .push(format!("a commit has taken {} s: the disk hangs", busy.as_secs()));

@@ -376,7 +376,11 @@ impl Verifier {
     fn compare_accounting(&mut self, accounting: &Accounting) {
         let imbalance = accounting.imbalance();
         if imbalance != 0 {
-            self.tell_of(format!("the accounting is off by {imbalance}"), "counters".into(), DEFECT);
+            self.tell_of(
+                format!("the accounting is off by {imbalance}"),
+                "counters".into(),
+                DEFECT,
+            );
         }
         let (told, found) = (accounting.queued, self.queued);
         for (queue, told, found) in [

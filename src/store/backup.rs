@@ -103,10 +103,7 @@ pub enum BackupError {
     Store(#[from] StoreError),
 }
 
-fn io_error(
-    operation: &'static str,
-    path: &Path,
-) -> impl FnOnce(io::Error) -> BackupError + use<> {
+fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError + use<> {
     let path = path.to_path_buf();
     move |source| {
         let advice = match source.kind() {

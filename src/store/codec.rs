@@ -85,9 +85,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(u64, T), DecodeError
 
 /// A value whose body begins as `T` does: its tag, that beginning, and the bytes that follow it.
 /// For migrations, which change a beginning and keep the rest as it is.
-pub fn decode_beginning<T: DeserializeOwned>(
-    bytes: &[u8],
-) -> Result<(u64, T, &[u8]), DecodeError> {
+pub fn decode_beginning<T: DeserializeOwned>(bytes: &[u8]) -> Result<(u64, T, &[u8]), DecodeError> {
     let tag = tag(bytes)?;
     let body = &bytes[HEADER_BYTES..];
     let crc = bytes[9..HEADER_BYTES].try_into().expect("four of the header's thirteen bytes");

@@ -57,7 +57,10 @@ pub(super) trait Work: Send {
 
 /// What can be asked of the committer.
 pub(super) enum Submitted {
-    Commit { commit: Commit, work: Box<dyn Work> },
+    Commit {
+        commit: Commit,
+        work: Box<dyn Work>,
+    },
     /// To be run while nothing is committed.
     Hold(Box<dyn FnOnce(&Held<'_>) + Send>),
     Probe,

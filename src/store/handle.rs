@@ -120,12 +120,9 @@ impl Store {
             commit_seconds: Mutex::new(Box::new(|_| {})),
         });
         let (work, queue) = mpsc::channel(WORK_QUEUED_MAX);
-        let committer =
-            Committer::new(Arc::clone(&shared), opened.directory, meta.counters, mark);
-        let io = |source| StoreError::Io {
-            path: shared.state_dir.clone(),
-            source: Arc::new(source),
-        };
+        let committer = Committer::new(Arc::clone(&shared), opened.directory, meta.counters, mark);
+        let io =
+            |source| StoreError::Io { path: shared.state_dir.clone(), source: Arc::new(source) };
         let thread = std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || committer.run(queue))

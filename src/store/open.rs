@@ -202,11 +202,7 @@ pub(super) fn refuse_newer(path: &Path, found: FormatVersion) -> Result<(), Open
 }
 
 /// Makes a store and only then names it, so that a store that is named has once been complete.
-fn begin_new(
-    directory: StateDirectory,
-    number: u64,
-    alarms: Alarms,
-) -> Result<Opened, OpenError> {
+fn begin_new(directory: StateDirectory, number: u64, alarms: Alarms) -> Result<Opened, OpenError> {
     let building = Building::begin(&directory, number)?;
     let founding = Founding {
         format: FORMAT_VERSION,
@@ -255,8 +251,8 @@ fn finish(mut opened: Opened) -> Result<Opened, OpenError> {
             "possible loss: the store is older than it was known to be, as if its files had been \
              cut or replaced by an older copy; what was accepted since is gone from it. Every lane \
              is read back from its hub and all nodes are read again, which finds again all that \
-             comes from SSM; lines of `patchferry ingest` since have to be fed again. Look at the \
-             disk, and at what restores files on this machine"
+             comes from SSM; what was fed from files since has to be fed again. Look at the disk, and \
+             at what restores files on this machine"
         );
     }
     if let Ok(free_bytes) = space::free_bytes(opened.directory.path()) {

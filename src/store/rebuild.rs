@@ -162,8 +162,7 @@ impl Vacant {
         let (engine, _, contents) = discard_on_error(&directory, next, copied)?;
         drop(engine);
         failpoint::reach(FailPoint::RestoreCopied);
-        let previous =
-            live.map_or(Previous::None, |live| Previous::SetAside(live.number));
+        let previous = live.map_or(Previous::None, |live| Previous::SetAside(live.number));
         let pointer = Pointer { number: next, format: rewrite.to, previous };
         directory.set_current(pointer)?;
         failpoint::reach(FailPoint::RestoreSwapped);

@@ -35,7 +35,10 @@ pub enum Inspected {
     /// There is none.
     Nothing,
     /// It can't be read; opening it for service would set it aside.
-    Corrupt { path: PathBuf, detail: String },
+    Corrupt {
+        path: PathBuf,
+        detail: String,
+    },
     Readable(Box<Readable>),
 }
 

@@ -35,9 +35,11 @@ const POINTS: [FailPoint; 8] = [
 ];
 
 async fn site(seed: u64) -> Site {
-    let simulator = SimulatorConfig::new(seed)
-        .lane(ACCOUNT, REGION, FleetConfig::of(5))
-        .lane(OTHER_ACCOUNT, OTHER_REGION, FleetConfig::of(5));
+    let simulator = SimulatorConfig::new(seed).lane(ACCOUNT, REGION, FleetConfig::of(5)).lane(
+        OTHER_ACCOUNT,
+        OTHER_REGION,
+        FleetConfig::of(5),
+    );
     let lanes = format!(
         "[[lanes]]\naccount = \"{ACCOUNT}\"\nregions = [\"{REGION}\"]\n\
          [[lanes]]\naccount = \"{OTHER_ACCOUNT}\"\nregions = [\"{OTHER_REGION}\"]\n\

@@ -63,7 +63,11 @@ fn default_path(admin: &Admin) -> Result<PathBuf, Refusal> {
     // To the second is enough, unless somebody is quick.
     let seconds = stamp(UnixMillis(now_ms / 1_000 * 1_000));
     let path = name(&seconds);
-    Ok(if path.exists() { name(&format!("{seconds}-{:03}", now_ms.rem_euclid(1_000))) } else { path })
+    Ok(if path.exists() {
+        name(&format!("{seconds}-{:03}", now_ms.rem_euclid(1_000)))
+    } else {
+        path
+    })
 }
 
 /// `20261124T024500Z`.

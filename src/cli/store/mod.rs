@@ -120,7 +120,9 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(open_failed(&error)),
-        Err(error) => Err(Failed::new(Exit::Store, format!("looking at the store failed: {error}"))),
+        Err(error) => {
+            Err(Failed::new(Exit::Store, format!("looking at the store failed: {error}")))
+        }
     }
 }
 

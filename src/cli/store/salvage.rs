@@ -28,12 +28,12 @@ pub async fn salvage(args: SalvageArgs, place: &Place) -> Result<Exit, Failed> {
         live_bytes_max: config.store.max_bytes,
         free_bytes_min: config.store.min_free_bytes,
     };
-    let salvaged = maintenance::salvage(&state_dir, &quarantine, limits).await.map_err(|error| {
-        match &error {
+    let salvaged = maintenance::salvage(&state_dir, &quarantine, limits).await.map_err(
+        |error| match &error {
             SalvageError::Start(StartError::Open(error)) => open_failed(error),
             error => Failed::of(Exit::Store, error),
-        }
-    })?;
+        },
+    )?;
     if args.json {
         return print_json(&json!({
             "quarantine": quarantine,

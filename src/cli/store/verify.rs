@@ -107,8 +107,7 @@ fn to_text(examined: &Examined, is_sound: bool) -> String {
 }
 
 fn contents(what: &str, verified: &Verified) -> String {
-    let mut text =
-        format!("{what}: {} entries, {} bytes\n\n", verified.entries, verified.bytes);
+    let mut text = format!("{what}: {} entries, {} bytes\n\n", verified.entries, verified.bytes);
     let _ = writeln!(text, "{:<14} {:>10} {:>13} {:>8}", "TABLE", "ENTRIES", "BYTES", "DAMAGED");
     for (table, contents) in &verified.tables {
         let _ = writeln!(
