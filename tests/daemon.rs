@@ -2,6 +2,8 @@
 
 mod damage;
 mod fsync;
+mod http;
+mod operator;
 mod migration;
 mod refusals;
 mod secrets;
@@ -35,7 +37,7 @@ fn assert_true(site: &Site) {
     assert_eq!(site.control.stats_total().violations(), Vec::<String>::new());
 }
 
-fn exits_with_zero(daemon: Daemon) {
+pub fn exits_with_zero(daemon: Daemon) {
     let (status, log) = daemon.terminate();
     assert_eq!(status.code(), Some(0), "{status}\n{log}");
     assert!(log.contains("everything is on disk"), "{log}");

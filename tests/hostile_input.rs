@@ -1,5 +1,14 @@
-//! SSM answers that make no sense: refused with a reason and kept whole, or put right and counted;
-//! never does anything else suffer.
+//! Input that makes no sense.
+//!
+//! Here: SSM answers, through the whole product: refused with a reason and kept whole, or put right
+//! and counted; never does anything else suffer. In the modules: everything else that comes from
+//! outside or from the disk, by the thousand, mutated from what is valid: no panic, ever.
+
+mod answers;
+mod configs;
+mod lines;
+mod mutation;
+mod records;
 
 use patchferry::{
     app::App,

@@ -10,6 +10,7 @@ mod configuration;
 mod daemon;
 mod dashboard;
 mod demo;
+mod handing_in;
 mod harness;
 mod hostile_input;
 mod kill_storm;

@@ -1,5 +1,7 @@
 //! The store and the queues through their public API: against a plain model, and at their limits.
 
+mod corruption;
+mod dead;
 pub mod format;
 mod mark;
 mod model;

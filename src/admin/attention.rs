@@ -13,6 +13,8 @@ const FLOWING_AGE_SECONDS_MAX: u64 = 15 * 60;
 const SWEEPS_MISSED_MAX: u64 = 3;
 /// Part of the store's limit at which to say so before ingest pauses.
 const STORE_FULL_PERCENT: u64 = 80;
+/// As many pauses are told, the rest is counted.
+const PAUSES_NAMED_MAX: usize = 5;
 /// As many lanes are named, the rest is counted.
 const LANES_NAMED_MAX: usize = 3;
 
@@ -24,6 +26,7 @@ impl Status {
         self.defects(&mut found);
         self.store(&mut found);
         self.ingest(&mut found);
+        self.pauses(&mut found);
         self.lanes(&mut found);
         self.leftovers(&mut found);
         found
@@ -71,7 +74,8 @@ impl Status {
                 "free_space" => {
                     "ingest is paused, the file system is nearly full: free space".into()
                 }
-                "operator" => "ingest is paused by an operator".into(),
+                // Told with the other pauses.
+                "operator" => continue,
                 other => format!("ingest is paused: {other}"),
             });
         }
@@ -79,6 +83,19 @@ impl Status {
         let full_bytes = store.max_bytes / 100 * STORE_FULL_PERCENT;
         if self.ingest_paused.is_empty() && store.max_bytes > 0 && store.live_bytes > full_bytes {
             found.push(format!("the store is above {STORE_FULL_PERCENT} % of its limit"));
+        }
+    }
+
+    fn pauses(&self, found: &mut Vec<String>) {
+        for pause in self.pauses.iter().take(PAUSES_NAMED_MAX) {
+            found.push(format!(
+                "paused by an operator, until `patchferry resume`: {}",
+                pause.to_sentence()
+            ));
+        }
+        if self.pauses.len() > PAUSES_NAMED_MAX {
+            let more = count((self.pauses.len() - PAUSES_NAMED_MAX) as u64, "more pause");
+            found.push(format!("{more} by operators in force: `patchferry status --json`"));
         }
     }
 
@@ -97,7 +114,6 @@ impl Status {
         });
         name("no complete sweep for long", &|lane| self.sweep_is_overdue(lane));
         name("too many nodes gone at once to be believed", &|lane| lane.gone_withheld_nodes > 0);
-        name("paused by an operator", &|lane| lane.state == LaneState::Paused);
         name("no longer configured, what waits there is kept", &|lane| {
             lane.state == LaneState::Orphaned
         });
@@ -106,7 +122,7 @@ impl Status {
     fn sweep_is_overdue(&self, lane: &LaneStatus) -> bool {
         let swept = !matches!(
             lane.state,
-            LaneState::Dormant | LaneState::Orphaned | LaneState::Paused | LaneState::ReadingBack
+            LaneState::Dormant | LaneState::Orphaned | LaneState::ReadingBack
         );
         // Before the first sweep the start counts, and after a standstill too.
         let last =
@@ -115,6 +131,7 @@ impl Status {
         let allowed_seconds = lane.poll_interval_seconds.max(60) * SWEEPS_MISSED_MAX;
         self.ingest_paused.is_empty()
             && swept
+            && !lane.ingest_paused
             && self.at_unix_ms.since(last) > Duration::from_secs(allowed_seconds)
     }
 

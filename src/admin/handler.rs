@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     audit::{Audit, Entry, Outcome},
     command::{Caller, Command, Refusal, RefusalKind, Request, Response},
-    commands,
+    commands::{self, ingest::IngestAnswer},
     status::Status,
 };
 use crate::{
@@ -29,6 +29,12 @@ pub trait Host: Send + Sync + 'static {
     /// Whether a daemon's stages run.
     fn is_running(&self) -> bool;
     fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>>;
+    /// Takes lines that somebody hands in, the first of which has this number.
+    fn ingest(
+        &self,
+        first_line: u64,
+        lines: Vec<String>,
+    ) -> Pin<Box<dyn Future<Output = Result<IngestAnswer, Refusal>> + Send + '_>>;
 }
 
 /// An answer as one line of JSON, without its end.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     metrics::{Accounting, LaneState, LatencySummary},
+    queue::{PauseWhat, Queues},
     record::{Lane, Reason, Severity, Stage, UnixMillis},
 };
 
@@ -32,6 +33,8 @@ pub struct Status {
     pub stubborn_findings: u64,
     /// Reasons (`live_bytes`, `free_space`, `operator`); empty while ingest takes more.
     pub ingest_paused: Vec<String>,
+    /// What operators have paused.
+    pub pauses: Vec<PauseStatus>,
     pub store: StoreStatus,
 }
 
@@ -55,6 +58,49 @@ pub struct LaneStatus {
     pub poll_interval_seconds: u64,
     /// Too many nodes at once would have been resolved as gone.
     pub gone_withheld_nodes: u64,
+    /// By an operator.
+    pub ingest_paused: bool,
+}
+
+/// A pause that is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseStatus {
+    pub what: PauseWhat,
+    /// `None`: all lanes.
+    pub lane: Option<Lane>,
+    pub since_unix_ms: UnixMillis,
+    pub by_uid: u32,
+    /// The operator's own words; may be empty.
+    pub reason: String,
+}
+
+impl PauseStatus {
+    /// Everything that is paused.
+    #[must_use]
+    pub fn all(queues: &Queues) -> Vec<Self> {
+        let pauses = queues.pauses();
+        let pauses = pauses.iter().map(|(what, lane, pause)| Self {
+            what,
+            lane: lane.cloned(),
+            since_unix_ms: pause.since,
+            by_uid: pause.by_uid,
+            reason: pause.reason.to_string(),
+        });
+        pauses.collect()
+    }
+
+    /// `delivery of all lanes, since … by uid 0: reason`.
+    #[must_use]
+    pub fn to_sentence(&self) -> String {
+        let lane = self.lane.as_ref().map_or("all lanes".into(), Lane::to_string);
+        let Self { what, since_unix_ms, by_uid, reason, .. } = self;
+        let mut text = format!("{what} of {lane}, since {since_unix_ms} by uid {by_uid}");
+        if !reason.is_empty() {
+            text.push_str(": ");
+            text.extend(reason.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        }
+        text
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,12 +3,14 @@
 //! - [`settings`]: what of the configuration each stage is told.
 //! - [`lanes`]: which lanes are served, and their tasks.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
+//! - [`ingest`]: lines that somebody hands in.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
 //! - [`watchdog`]: ends a process whose commits hang.
 //! - [`offline`]: the same store, looked at while no daemon runs.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
 mod housekeeping;
+pub mod ingest;
 mod lanes;
 pub mod maintenance;
 mod observe;

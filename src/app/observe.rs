@@ -6,7 +6,11 @@ use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Durat
 use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{ServedLane, offline, watchdog};
+use super::{
+    ServedLane,
+    ingest::{RunningIngest, Taking},
+    offline, watchdog,
+};
 use crate::{
     admin::{
         handler::Host,
@@ -15,7 +19,7 @@ use crate::{
     },
     metrics::{LaneState, Metrics, PauseReason, Queue, StoreAlarm},
     pipeline::{deliver::LaneView, ingest::SweepStatus},
-    queue::{QueueError, Queues},
+    queue::{PauseWhat, QueueError, Queues},
     record::{Lane, Reason, Severity, Stage, UnixMillis},
     store::Pause,
 };
@@ -33,6 +37,7 @@ pub(super) struct Observer {
     pub metrics: Arc<Metrics>,
     pub started_at: UnixMillis,
     served: HashMap<Lane, Looked>,
+    ingest: RunningIngest,
 }
 
 impl Observer {
@@ -42,6 +47,8 @@ impl Observer {
         lanes: &[ServedLane],
         started_at: UnixMillis,
     ) -> Self {
+        let names = lanes.iter().map(|lane| lane.lane.clone());
+        let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), names);
         let served = lanes
             .iter()
             .map(|lane| {
@@ -49,7 +56,7 @@ impl Observer {
                 (lane.lane.clone(), looked)
             })
             .collect();
-        Self { queues, metrics, started_at, served }
+        Self { queues, metrics, started_at, served, ingest }
     }
 
     pub async fn run(&self, shutdown: CancellationToken) {
@@ -99,6 +106,7 @@ impl Observer {
             lanes.iter().map(|lane| self.queues.lane(lane).stubborn_findings()).sum();
         metrics.stubborn_findings.set(f64_of(stubborn));
         self.refresh_store();
+        self.refresh_pauses();
         Ok(())
     }
 
@@ -139,6 +147,13 @@ impl Observer {
         {
             metrics.ingest_paused[label].set(if space.pause == Some(pause) { 1.0 } else { 0.0 });
         }
+    }
+
+    fn refresh_pauses(&self) {
+        let pauses = self.queues.pauses();
+        let paused = pauses.iter().any(|(what, _, _)| what == PauseWhat::Ingest);
+        let gauge = &self.metrics.ingest_paused[PauseReason::Operator];
+        gauge.set(if paused { 1.0 } else { 0.0 });
     }
 
     /// Served lanes, and those that only have something in the store left.
@@ -222,6 +237,10 @@ impl Host for Observer {
     fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>> {
         Box::pin(self.current_status())
     }
+
+    fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
+        Box::pin(async move { self.ingest.take(first_line, &lines).await })
+    }
 }
 
 fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
@@ -237,6 +256,7 @@ fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
         dead_letters: Vec::new(),
         stubborn_findings: 0,
         ingest_paused: Vec::new(),
+        pauses: Vec::new(),
         store: StoreStatus::default(),
     }
 }

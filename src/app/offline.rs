@@ -4,21 +4,26 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
+use super::ingest::{StoppedIngest, Taking};
 use crate::{
     admin::{
         handler::{Admin, Host},
         status::{
-            BySeverity, DeadLetterCount, LaneStatus, NodeCounts, QueueStatus, Status, StoreStatus,
+            BySeverity, DeadLetterCount, LaneStatus, NodeCounts, PauseStatus, QueueStatus, Status,
+            StoreStatus,
         },
     },
     config::Config,
     metrics::{Accounting, LaneState},
-    queue::{QueueError, Queues},
+    queue::{PauseWhat, QueueError, Queues},
     record::{Lane, Severity, UnixMillis},
 };
 
 /// A store that no daemon works on.
-struct Still(Queues);
+struct Still {
+    queues: Queues,
+    ingest: StoppedIngest,
+}
 
 impl Host for Still {
     fn is_running(&self) -> bool {
@@ -26,13 +31,18 @@ impl Host for Still {
     }
 
     fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>> {
-        Box::pin(status(&self.0, self.0.clock().now()))
+        Box::pin(status(&self.queues, self.queues.clock().now()))
+    }
+
+    fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
+        Box::pin(async move { self.ingest.take(first_line, &lines).await })
     }
 }
 
 /// Carries out the operator's commands on a store that no daemon works on.
 pub fn admin(queues: Queues, config: Config) -> Admin {
-    let host = Arc::new(Still(queues.clone()));
+    let ingest = StoppedIngest::new(queues.clone(), config.clone());
+    let host = Arc::new(Still { queues: queues.clone(), ingest });
     let lanes = config.lanes.iter().flatten().map(|lane| lane.lane.clone()).collect();
     Admin::new(queues, config, lanes, host, CancellationToken::new())
 }
@@ -109,6 +119,11 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
         .collect();
     dead_letters.sort_by_key(|dead| (dead.stage, dead.reason));
     let space = queues.store().space();
+    let mut ingest_paused: Vec<String> =
+        space.pause.iter().map(|pause| pause.as_str().to_string()).collect();
+    if queues.pauses().whole(PauseWhat::Ingest).is_some() {
+        ingest_paused.push("operator".into());
+    }
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         started_at_unix_ms: started_at,
@@ -120,7 +135,8 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
         latency: None,
         dead_letters,
         stubborn_findings: stubborn,
-        ingest_paused: space.pause.iter().map(|pause| pause.as_str().to_string()).collect(),
+        ingest_paused,
+        pauses: PauseStatus::all(queues),
         store: StoreStatus {
             live_bytes: space.live_bytes,
             max_bytes: space.live_bytes_max,
@@ -150,6 +166,7 @@ async fn lane_status(queues: &Queues, lane: Lane) -> Result<LaneStatus, QueueErr
         last_complete_sweep_unix_ms: None,
         poll_interval_seconds: 0,
         gone_withheld_nodes: 0,
+        ingest_paused: state.ingest_paused().is_some(),
         lane,
     })
 }

@@ -16,11 +16,6 @@ use crate::record::{
     observation::{NodeInfo, PatchState, RawCompliance, RawPatchState, SeverityCounts},
 };
 
-/// Kept of one patch (`PatchDetail::cves`).
-const CVES_MAX: usize = 20;
-/// 1971-01-01: whatever is older stands for "no time".
-const EARLIEST_TIME_SECONDS: i64 = 365 * 24 * 3600;
-
 pub(super) fn compliance_row(item: &ResourceComplianceSummaryItem) -> Option<ComplianceRow> {
     let execution = item.execution_summary();
     let compliant = item.compliant_summary();
@@ -86,36 +81,18 @@ pub(super) fn patch_state_row(state: &InstancePatchState) -> Option<PatchStateRo
 
 /// `None` for a patch that doesn't make its node non-compliant.
 pub(super) fn patch_row(patch: &PatchComplianceData) -> Option<PatchRow> {
-    let state = patch_state(patch.state().as_str());
+    let state = PatchState::named(patch.state().as_str());
     if state == PatchState::Other {
         return None;
     }
-    let cves = patch.cve_ids().unwrap_or_default();
     Some(PatchDetail {
         state,
         kb: patch.kb_id().into(),
         title: patch.title().into(),
         classification: patch.classification().into(),
         severity: patch.severity().into(),
-        cves: cves
-            .split(|c: char| c == ',' || c.is_whitespace())
-            .filter_map(Text::non_blank)
-            .take(CVES_MAX)
-            .collect(),
+        cves: PatchDetail::split_cves(patch.cve_ids().unwrap_or_default()),
     })
-}
-
-/// The model says `INSTALLED_REJECTED`, live answers say `InstalledRejected` (CLI examples).
-fn patch_state(text: &str) -> PatchState {
-    let plain: String =
-        text.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).collect();
-    match plain.as_str() {
-        "missing" => PatchState::Missing,
-        "failed" => PatchState::Failed,
-        "installedrejected" => PatchState::InstalledRejected,
-        "installedpendingreboot" => PatchState::InstalledPendingReboot,
-        _ => PatchState::Other,
-    }
 }
 
 fn severity_counts(summary: Option<&SeveritySummary>) -> SeverityCounts {
@@ -134,30 +111,12 @@ fn given<const MAX_CHARS: usize>(value: Option<&str>) -> Option<Text<MAX_CHARS>>
 }
 
 fn time(value: &DateTime) -> Option<UnixMillis> {
-    (value.secs() >= EARLIEST_TIME_SECONDS)
-        .then(|| value.to_millis().ok())
-        .flatten()
-        .map(UnixMillis)
+    value.to_millis().ok().and_then(|millis| UnixMillis(millis).given())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patch_states_are_told_whatever_their_spelling() {
-        for (text, state) in [
-            ("MISSING", PatchState::Missing),
-            ("Missing", PatchState::Missing),
-            ("INSTALLED_REJECTED", PatchState::InstalledRejected),
-            ("InstalledPendingReboot", PatchState::InstalledPendingReboot),
-            ("Failed", PatchState::Failed),
-            ("INSTALLED", PatchState::Other),
-            ("AVAILABLE_SECURITY_UPDATES", PatchState::Other),
-        ] {
-            assert_eq!(patch_state(text), state, "{text}");
-        }
-    }
 
     #[test]
     fn no_time_epoch_and_year_one_all_mean_not_given() {

@@ -10,6 +10,8 @@ pub enum Exit {
     Failed,
     /// The command line or the configuration is wrong.
     Usage,
+    /// Some of the input was refused; the rest was accepted.
+    InputRefused,
     /// AWS, the network or an address is out of reach.
     Unavailable,
     /// The store can't be opened.
@@ -22,7 +24,7 @@ pub enum Exit {
 
 pub const HELP: &str = "\
 Exit codes: 0 success · 1 failed, or a guarantee was broken · 64 wrong command line or \
-configuration · 69 AWS or an address is out of reach · 73 the store can't be opened · \
+configuration · 65 some of the input was refused · 69 AWS or an address is out of reach · 73 the store can't be opened · \
 75 the store has failed: start again · 77 not permitted
 
 Every configuration key can be given in the environment: PATCHFERRY_SECTION__KEY.
@@ -34,6 +36,7 @@ impl From<Exit> for ExitCode {
             Exit::Ok => 0,
             Exit::Failed => 1,
             Exit::Usage => 64,
+            Exit::InputRefused => 65,
             Exit::Unavailable => 69,
             Exit::Store => 73,
             Exit::StartAgain => 75,

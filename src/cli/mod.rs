@@ -9,8 +9,11 @@ mod config;
 mod dead;
 mod demo;
 mod exit;
+mod ingest;
 mod log;
 mod out;
+mod pause;
+mod receipt;
 mod run;
 mod state;
 mod status;
@@ -51,6 +54,15 @@ enum Command {
     /// Look at what could not go on, have it go on, or drop it
     #[command(subcommand)]
     Dead(dead::DeadCommand),
+    /// Stop delivery or ingest, of one lane or of all, until `resume`
+    Pause(pause::PauseArgs),
+    /// Take a pause back
+    Resume(pause::ResumeArgs),
+    /// Prove what Security Hub was told of a node, and see what it is still to be told
+    Receipt(receipt::ReceiptArgs),
+    /// Hand in patch states as JSON lines; what is accepted is on disk
+    #[command(after_long_help = ingest::HELP)]
+    Ingest(ingest::IngestArgs),
     /// Check, back up, restore, compact and migrate the store, and salvage what a corrupt one held
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -111,6 +123,10 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Status(args) => status::status(&args, &place).await,
         Command::Config(command) => config::config(&command, &place),
         Command::Dead(command) => dead::dead(&command, &place).await,
+        Command::Pause(args) => pause::pause(&args, &place).await,
+        Command::Resume(args) => pause::resume(&args, &place).await,
+        Command::Receipt(args) => receipt::receipt(&args, &place).await,
+        Command::Ingest(args) => ingest::ingest(&args, &place).await,
         Command::Store(command) => store::store(command, &place).await,
     }
 }

@@ -33,10 +33,6 @@ impl Reach {
         Self { config, own: None }
     }
 
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
     /// Has a command carried out.
     pub async fn ask<C: Command>(&mut self, command: C) -> Result<C::Answer, Failed> {
         if self.own.is_none() {

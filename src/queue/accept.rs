@@ -3,12 +3,12 @@
 use std::sync::PoisonError;
 
 use super::{
-    LaneState, QueueError, Queues, accounting as account, details,
+    LaneState, QueueError, Queues, Transition, accounting as account, details,
     ledger::{self, ReadBack, Seen},
     pages::{self, Accepted},
 };
 use crate::{
-    record::{Lane, Observation, ReadNumber},
+    record::{Lane, Observation, ReadNumber, Text, UnixMillis, observation::PatchList},
     store::{Commit, StoreError, codec, keys::Table},
 };
 
@@ -25,41 +25,81 @@ pub struct AcceptedNode {
     pub patches: Vec<Vec<u8>>,
 }
 
+/// What is brought into one lane, encoded.
+struct Incoming {
+    lane: Lane,
+    pages: Vec<(Vec<u8>, i64)>,
+    rows: Vec<Row>,
+}
+
+/// What is written under a node beside its observation.
+struct Row {
+    node: Text<128>,
+    seen: Option<Seen>,
+    list: Option<PatchList>,
+    patches: Vec<Vec<u8>>,
+}
+
+impl Incoming {
+    fn new(lane: Lane, nodes: Vec<AcceptedNode>, at: UnixMillis) -> Self {
+        let mut accepted = Vec::with_capacity(nodes.len());
+        let mut rows = Vec::with_capacity(nodes.len());
+        for AcceptedNode { observation, seen, patches } in nodes {
+            let list = observation.patches.clone();
+            rows.push(Row { node: observation.node.clone(), seen, list, patches });
+            accepted.push(Accepted { at, observation });
+        }
+        Self { lane, pages: pages::paginate(&accepted), rows }
+    }
+
+    fn write(self, step: &mut Transition<'_, '_>) -> Result<(), StoreError> {
+        let Self { lane, pages, rows } = self;
+        for (page, count) in pages {
+            let key = pages::fifo_key(Table::Observed, step.tx.next_sequence(), &lane);
+            step.tx.insert_new(&key, page)?;
+            step.add(account::ACCEPTED, count);
+            step.add(account::OBSERVED, count);
+        }
+        for Row { node, seen, list, patches } in rows {
+            if let Some(seen) = seen {
+                let key = ledger::seen_key(&lane, node.as_str());
+                step.tx.put(&key, codec::encode(0, &seen))?;
+            }
+            if let Some(list) = list {
+                details::insert(step.tx, &lane, node.as_str(), &list, patches)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Queues {
     /// Accepts observations of one lane: on disk when this returns.
     ///
     /// # Errors
     /// [`StoreError::Full`] while ingest is paused; then nothing was accepted.
     pub async fn accept(&self, lane: &Lane, nodes: Vec<AcceptedNode>) -> Result<(), QueueError> {
-        if nodes.is_empty() {
+        self.accept_all(vec![(lane.clone(), nodes)]).await
+    }
+
+    /// Accepts observations of several lanes in one commit: all are on disk when this returns, or
+    /// none. Those of a lane keep their order.
+    ///
+    /// # Errors
+    /// As [`Queues::accept`].
+    pub async fn accept_all(
+        &self,
+        lanes: Vec<(Lane, Vec<AcceptedNode>)>,
+    ) -> Result<(), QueueError> {
+        let at = self.clock.now();
+        let lanes: Vec<Incoming> =
+            lanes.into_iter().map(|(lane, nodes)| Incoming::new(lane, nodes, at)).collect();
+        let items = lanes.iter().map(|lane| lane.rows.len()).sum();
+        if items == 0 {
             return Ok(());
         }
-        let at = self.clock.now();
-        let mut accepted = Vec::with_capacity(nodes.len());
-        let mut ledger = Vec::with_capacity(nodes.len());
-        for AcceptedNode { observation, seen, patches } in nodes {
-            let list = observation.patches.clone();
-            ledger.push((observation.node.clone(), seen, list, patches));
-            accepted.push(Accepted { at, observation });
-        }
-        let pages = pages::paginate(&accepted);
-        let lane = lane.clone();
-        self.transition(Commit::ingest(accepted.len()), move |step| {
-            for (page, count) in pages {
-                let key = pages::fifo_key(Table::Observed, step.tx.next_sequence(), &lane);
-                step.tx.insert_new(&key, page)?;
-                step.add(account::ACCEPTED, count);
-                step.add(account::OBSERVED, count);
-            }
-            for (node, seen, list, patches) in ledger {
-                if let Some(seen) = seen {
-                    let key = ledger::seen_key(&lane, node.as_str());
-                    step.tx.put(&key, codec::encode(0, &seen))?;
-                }
-                if let Some(list) = list {
-                    details::insert(step.tx, &lane, node.as_str(), &list, patches)?;
-                }
-            }
+        self.transition(Commit::ingest(items), move |step| {
+            lanes.into_iter().try_for_each(|lane| lane.write(step))?;
             step.effects.observed = true;
             Ok(())
         })

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::pause::{Pause, PauseWhat, Pauses};
+use super::pause::{self, Pause, PauseWhat, Pauses};
 use crate::{
     record::{Lane, Reason, Severity, Stage},
     store::keys::Key,
@@ -131,6 +131,7 @@ pub(super) struct Effects {
     pub dead: HashMap<(Stage, Reason), i64>,
     pub observed: bool,
     pub assessed: bool,
+    pub pauses: Vec<(pause::Place, Option<Pause>)>,
 }
 
 impl Effects {
@@ -174,13 +175,13 @@ impl Lanes {
         all
     }
 
-    pub fn pauses(&self) -> watch::Receiver<Pauses> {
-        self.pauses.subscribe()
+    pub fn pauses(&self) -> Pauses {
+        self.pauses.borrow().clone()
     }
 
-    /// Replaces what is paused, and tells every lane.
-    pub fn set_pauses(&self, pauses: Pauses) {
-        self.pauses.send_replace(pauses);
+    /// Changes what is paused, and tells every lane.
+    pub fn change_pauses(&self, change: impl FnOnce(&mut Pauses)) {
+        self.pauses.send_modify(change);
         for state in self.lanes.read().unwrap_or_else(PoisonError::into_inner).values() {
             state.deliver.notify_one();
         }
@@ -193,6 +194,11 @@ impl Lanes {
     pub fn apply(&self, effects: Effects) {
         for (lane, effect) in effects.lanes {
             self.get(&lane).apply(effect);
+        }
+        if !effects.pauses.is_empty() {
+            self.change_pauses(|pauses| {
+                effects.pauses.into_iter().for_each(|(place, pause)| pauses.set(place, pause));
+            });
         }
         if effects.dead.is_empty() {
             return;

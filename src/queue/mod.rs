@@ -25,6 +25,7 @@ mod inspect;
 mod lanes;
 pub mod ledger;
 mod middle;
+mod node;
 mod outbox;
 mod pages;
 mod parked;
@@ -51,6 +52,7 @@ pub use inspect::QueueAges;
 pub use lanes::LaneState;
 pub use ledger::{Acked, Desired, LaneRow, ReadBack, Seen};
 pub use middle::Validated;
+pub use node::NodeRecord;
 pub use outbox::{ClaimedFinding, Place, Undecodable, Waiting};
 pub use pages::{Accepted, ClaimedPage, Damaged, PAGE_ITEMS_MAX};
 pub use pause::{Pause, PauseWhat, Pauses};
@@ -102,8 +104,6 @@ struct Inner {
     lanes: Lanes,
     observed: Notify,
     assessed: Notify,
-    /// Held while what is paused changes.
-    pausing: tokio::sync::Mutex<()>,
 }
 
 impl Queues {
@@ -115,7 +115,8 @@ impl Queues {
         }
         let effects = queues.store.read_blocking(inspect::count_all)?;
         queues.inner.lanes.apply(effects);
-        queues.inner.lanes.set_pauses(queues.store.read_blocking(Pauses::read)?);
+        let stored = queues.store.read_blocking(Pauses::read)?;
+        queues.inner.lanes.change_pauses(|pauses| *pauses = stored);
         Ok(queues)
     }
 

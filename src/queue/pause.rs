@@ -55,9 +55,20 @@ pub struct Pause {
     pub reason: Text<256>,
 }
 
-/// Everything that is paused: by what and lane, `None` for all lanes.
+/// For people: since when, by whom, and why.
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "paused since {} by uid {}", self.since, self.by_uid)?;
+        if self.reason.is_blank() { Ok(()) } else { write!(f, ": {}", self.reason) }
+    }
+}
+
+/// What is paused where; `None` is all lanes.
+pub(super) type Place = (PauseWhat, Option<Lane>);
+
+/// Everything that is paused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pauses(BTreeMap<(PauseWhat, Option<Lane>), Pause>);
+pub struct Pauses(BTreeMap<Place, Pause>);
 
 impl Pauses {
     /// The pause that a lane is under, its own before that of all lanes.
@@ -77,6 +88,13 @@ impl Pauses {
 
     pub fn iter(&self) -> impl Iterator<Item = (PauseWhat, Option<&Lane>, &Pause)> {
         self.0.iter().map(|((what, lane), pause)| (*what, lane.as_ref(), pause))
+    }
+
+    pub(super) fn set(&mut self, place: Place, pause: Option<Pause>) {
+        match pause {
+            Some(pause) => self.0.insert(place, pause),
+            None => self.0.remove(&place),
+        };
     }
 
     pub(super) fn read(reader: &Reader<'_>) -> Result<Self, StoreError> {
@@ -106,11 +124,6 @@ impl Pauses {
 impl Queues {
     /// What is paused now.
     pub fn pauses(&self) -> Pauses {
-        self.inner.lanes.pauses().borrow().clone()
-    }
-
-    /// Tells of every change of what is paused.
-    pub fn pauses_watch(&self) -> tokio::sync::watch::Receiver<Pauses> {
         self.inner.lanes.pauses()
     }
 
@@ -123,13 +136,14 @@ impl Queues {
         by_uid: u32,
         reason: Text<256>,
     ) -> Result<bool, QueueError> {
-        let key = key(what, lane.as_ref());
-        self.change_pauses(move |tx, now| {
-            if tx.get(&key)?.is_some() {
+        self.transition(Commit::durable(1), move |step| {
+            let key = key(what, lane.as_ref());
+            if step.tx.get(&key)?.is_some() {
                 return Ok(false);
             }
-            let pause = Pause { since: now, by_uid, reason };
-            tx.put(&key, codec::encode(0, &pause))?;
+            let pause = Pause { since: step.now(), by_uid, reason };
+            step.tx.put(&key, codec::encode(0, &pause))?;
+            step.effects.pauses.push(((what, lane), Some(pause)));
             Ok(true)
         })
         .await
@@ -137,27 +151,12 @@ impl Queues {
 
     /// Takes a pause back. Whether there was one. On disk when this returns.
     pub async fn resume(&self, what: PauseWhat, lane: Option<Lane>) -> Result<bool, QueueError> {
-        let key = key(what, lane.as_ref());
-        self.change_pauses(move |tx, _| tx.remove(&key)).await
-    }
-
-    async fn change_pauses(
-        &self,
-        change: impl FnOnce(&mut crate::store::Tx<'_>, UnixMillis) -> Result<bool, StoreError>
-        + Send
-        + 'static,
-    ) -> Result<bool, QueueError> {
-        // One at a time, so that what is held in memory is of the last commit.
-        let _one_at_a_time = self.inner.pausing.lock().await;
-        let changed = self
-            .transition(Commit::durable(1), move |step| {
-                let now = step.now();
-                change(step.tx, now)
-            })
-            .await?;
-        let pauses = self.store.read(Pauses::read).await?;
-        self.inner.lanes.set_pauses(pauses);
-        Ok(changed)
+        self.transition(Commit::durable(1), move |step| {
+            let there = step.tx.remove(&key(what, lane.as_ref()))?;
+            step.effects.pauses.push(((what, lane), None));
+            Ok(there)
+        })
+        .await
     }
 }
 
@@ -166,7 +165,7 @@ fn key(what: PauseWhat, lane: Option<&Lane>) -> Key {
     Key::new(Table::Pause).u8(what as u8).text(&lane)
 }
 
-fn place_of(key: &[u8]) -> Option<(PauseWhat, Option<Lane>)> {
+fn place_of(key: &[u8]) -> Option<Place> {
     let mut fields = KeyFields::of(key);
     let what = fields.u8()?;
     let what = PauseWhat::ALL.into_iter().find(|known| *known as u8 == what)?;

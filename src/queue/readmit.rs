@@ -20,7 +20,7 @@ use std::collections::HashMap;
 
 use super::{
     QueueError, Queues, accounting as account, details,
-    ledger::{self, Desired, ReadBack, Seen},
+    ledger::{self, Desired, Seen},
     outbox::{Place, Waiting},
     pages::{self, Accepted},
     transition::Transition,
@@ -258,7 +258,7 @@ fn is_under_way(
     if acked.is_some_and(|acked| acked.receipt.revision >= desired.revision) {
         return Ok(true);
     }
-    step.waits(lane, node, desired)
+    Ok(step.newest_waiting(lane, desired)?.is_some())
 }
 
 /// Sends `finding` anew as the newest version.
@@ -274,7 +274,7 @@ fn send_newest(
         finding.updated_at = finding.updated_at.max(above);
         finding.created_at = old.finding.created_at;
         severity = severity.max(old.finding.severity);
-    } else if matches!(step.lane_row(lane)?.read_back, ReadBack::Denied { .. }) {
+    } else if step.lane_row(lane)?.read_back.is_denied() {
         finding.updated_at = finding.updated_at.max(step.now());
     }
     let (revision, place) = put(step, lane, finding.clone(), severity)?;

@@ -15,6 +15,7 @@ use super::{
     QueueError, Queues,
     dead::{self, history},
     ledger::{self, Acked, Desired, Seen},
+    outbox,
     transition::Transition,
 };
 use crate::{
@@ -126,7 +127,10 @@ fn is_needed(
     if desired.finding.state.is_open() {
         return Ok(true);
     }
-    Ok(table == Table::Desired && step.waits(lane, node, &desired)?)
+    let Some(place) = desired.place.filter(|_| table == Table::Desired) else { return Ok(false) };
+    let waits = step.tx.get(&outbox::outbox_key(lane, place))?.is_some();
+    let delayed = step.tx.get(&outbox::delayed_index_key(lane, node, place))?.is_some();
+    Ok(waits || delayed)
 }
 
 fn has_dead_letter(step: &Transition<'_, '_>, lane: &Lane, node: &str) -> Result<bool, StoreError> {

@@ -332,18 +332,6 @@ impl<'a, 'b> Transition<'a, 'b> {
         Ok(items)
     }
 
-    /// Whether the version that `desired` speaks of waits for delivery, or for its time.
-    pub(super) fn waits(
-        &self,
-        lane: &Lane,
-        node: &str,
-        desired: &Desired,
-    ) -> Result<bool, StoreError> {
-        let Some(place) = desired.place else { return Ok(false) };
-        let waits = self.tx.get(&outbox::outbox_key(lane, place))?.is_some();
-        Ok(waits || self.tx.get(&outbox::delayed_index_key(lane, node, place))?.is_some())
-    }
-
     /// Keeps an item that can't go on as a dead letter.
     pub fn bury(&mut self, lane: &Lane, death: Death) -> Result<(), StoreError> {
         let count = i64::try_from(death.count).unwrap_or(i64::MAX);

@@ -14,20 +14,21 @@ use super::{ReadNumber, Text, UnixMillis};
 pub enum Source {
     Sweep,
     Event,
-    Ingest,
+    /// Lines that somebody handed in (`patchferry ingest`).
+    File,
     /// Made by patchferry itself, e.g. the close of a finding whose identity has changed.
     Derived,
 }
 
 impl Source {
-    pub const ALL: [Self; 4] = [Self::Sweep, Self::Event, Self::Ingest, Self::Derived];
+    pub const ALL: [Self; 4] = [Self::Sweep, Self::Event, Self::File, Self::Derived];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sweep => "sweep",
             Self::Event => "event",
-            Self::Ingest => "ingest",
+            Self::File => "file",
             Self::Derived => "derived",
         }
     }
@@ -164,6 +165,23 @@ pub enum PatchState {
     Other,
 }
 
+impl PatchState {
+    /// By AWS's name: the model says `INSTALLED_REJECTED`, live answers say `InstalledRejected`
+    /// (CLI examples).
+    #[must_use]
+    pub fn named(text: &str) -> Self {
+        let plain: String =
+            text.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).collect();
+        match plain.as_str() {
+            "missing" => Self::Missing,
+            "failed" => Self::Failed,
+            "installedrejected" => Self::InstalledRejected,
+            "installedpendingreboot" => Self::InstalledPendingReboot,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// One patch that makes a node non-compliant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PatchDetail {
@@ -174,6 +192,40 @@ pub struct PatchDetail {
     pub classification: Text<64>,
     /// The vendor's severity, not the baseline's compliance level.
     pub severity: Text<32>,
-    /// At most 20 are kept.
+    /// At most [`CVES_KEPT_MAX`].
     pub cves: Vec<Text<32>>,
+}
+
+/// CVE ids kept of one patch.
+pub const CVES_KEPT_MAX: usize = 20;
+
+impl PatchDetail {
+    /// The CVE ids in `PatchComplianceData.CVEIds`: one text, separated by commas.
+    #[must_use]
+    pub fn split_cves(text: &str) -> Vec<Text<32>> {
+        text.split(|c: char| c == ',' || c.is_whitespace())
+            .filter_map(Text::non_blank)
+            .take(CVES_KEPT_MAX)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patch_states_are_told_whatever_their_spelling() {
+        for (text, state) in [
+            ("MISSING", PatchState::Missing),
+            ("Missing", PatchState::Missing),
+            ("INSTALLED_REJECTED", PatchState::InstalledRejected),
+            ("InstalledPendingReboot", PatchState::InstalledPendingReboot),
+            ("Failed", PatchState::Failed),
+            ("INSTALLED", PatchState::Other),
+            ("AVAILABLE_SECURITY_UPDATES", PatchState::Other),
+        ] {
+            assert_eq!(PatchState::named(text), state, "{text}");
+        }
+    }
 }

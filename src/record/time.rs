@@ -22,11 +22,30 @@ pub struct UnixMillis(pub i64);
 /// offset leads beyond what RFC 3339 can say.
 const LATEST: i64 = 253_402_207_200_000;
 
+/// 1971-01-01: AWS's way of saying "no time" is older: epoch 0 for what isn't there, 0001-01-01 for
+/// what Windows doesn't know.
+const EARLIEST_GIVEN: i64 = 365 * 24 * 3_600 * 1_000;
+
 impl UnixMillis {
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(millis))
+    }
+
+    /// `None` for a time that stands for "not given".
+    #[must_use]
+    pub fn given(self) -> Option<Self> {
+        (self.0 >= EARLIEST_GIVEN).then_some(self)
+    }
+
+    /// From seconds since 1970, fractions included, as AWS writes times in JSON; `None` for one
+    /// that no calendar has.
+    #[must_use]
+    pub fn from_epoch_seconds(seconds: f64) -> Option<Self> {
+        let millis = (seconds * 1_000.0).round();
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // below 2^53
+        (millis.abs() <= LATEST as f64).then_some(Self(millis as i64))
     }
 
     /// Time from `earlier` to `self`; zero if the clock went backwards.
@@ -107,6 +126,24 @@ mod tests {
     fn times_out_of_range_are_clamped_not_fatal() {
         assert_eq!(UnixMillis(i64::MIN).to_rfc3339(), "1970-01-01T00:00:00Z");
         assert_eq!(UnixMillis(i64::MAX).to_rfc3339(), "9999-12-30T22:00:00Z");
+    }
+
+    #[test]
+    fn epoch_seconds_are_read_to_the_millisecond_and_only_within_the_calendar() {
+        let from = UnixMillis::from_epoch_seconds;
+        assert_eq!(from(1_636_668_325.123), Some(UnixMillis(1_636_668_325_123)));
+        assert_eq!(from(-1.5), Some(UnixMillis(-1_500)));
+        for none in [f64::NAN, f64::INFINITY, 1e300, -1e300, 253_402_207_201.0] {
+            assert_eq!(from(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn no_time_epoch_and_year_one_all_mean_not_given() {
+        assert_eq!(UnixMillis(0).given(), None);
+        assert_eq!(UnixMillis(-62_135_596_800_000).given(), None);
+        let given = UnixMillis(1_636_668_325_000);
+        assert_eq!(given.given(), Some(given));
     }
 
     #[test]

@@ -92,7 +92,15 @@ async fn offline_commands_refuse_a_state_that_belongs_to_another_user() {
     super::exits_with_zero(daemon);
     std::os::unix::fs::chown(site.state_dir(), Some(STRANGER_UID), None).unwrap();
     let before = contents(&site.state_dir());
-    for command in [["status"].as_slice(), &["status", "--json"], &["dead", "list"]] {
+    for command in [
+        ["status"].as_slice(),
+        &["status", "--json"],
+        &["dead", "list"],
+        &["dead", "redrive", "--yes"],
+        &["dead", "drop", "--yes"],
+        &["pause"],
+        &["receipt", "i-00000001"],
+    ] {
         let output = site.run(command);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(77), "{command:?}: {said}");

@@ -27,7 +27,7 @@ async fn secrets_stay_secret_through_every_fault() {
          [[lanes]]\naccount = \"{OTHER_ACCOUNT}\"\nregions = [\"{REGION}\"]\n\
          role_arn = \"arn:aws:iam::{OTHER_ACCOUNT}:role/patchferry\"\n\
          external_id = \"{EXTERNAL_ID}\"\n",
-        EAGER.replace("[log]\n", "[log]\nlevel = \"debug\"\n")
+        EAGER.replace("[log]\n", "[log]\nlevel = \"trace\"\n")
     );
     let site = Site::new(simulator, Some(&config)).await.with("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
     let daemon = site.start();

@@ -242,12 +242,17 @@ impl Daemon {
         line
     }
 
+    /// Where its HTTP server listens.
+    pub fn address(&self) -> String {
+        let page = self.page.as_deref().expect("it listens, and has said where");
+        page.trim_start_matches("http://").trim_end_matches('/').to_string()
+    }
+
     /// Asks for `path` over HTTP, as host `host` if one is given: status code and body.
     pub fn get_as(&self, path: &str, host: Option<&str>) -> (u16, String) {
-        let page = self.page.as_deref().expect("it listens, and has said where");
-        let address = page.trim_start_matches("http://").trim_end_matches('/');
-        let host = host.unwrap_or(address);
-        let mut stream = TcpStream::connect(address).expect("it listens there");
+        let address = self.address();
+        let host = host.unwrap_or(&address);
+        let mut stream = TcpStream::connect(&address).expect("it listens there");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer in UTF-8");

@@ -1,4 +1,4 @@
-//! Random sequences of what the stages do to the queues, against a plain model of them.
+//! Random sequences of what the stages and an operator do to the queues, against a plain model.
 //!
 //! After every step: the counters are the model's, a recount agrees with them, nothing is
 //! unaccounted for, no patch list is left without an item, and the newest state that was accepted
@@ -8,7 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use patchferry::{
-    queue::{AcceptedNode, ClaimedFinding, Death, Decided, Queues, Settlement, Validated, details},
+    queue::{
+        AcceptedNode, ClaimedFinding, DeadFilter, Death, Decided, EPISODES_KEPT_MAX, PauseWhat,
+        Queues, Settlement, Validated, details,
+    },
     record::{
         Assessment, Attempts, Change, Clock, Facts, Finding, FindingId, Lane, Observation,
         PatchDetail, ReadNumber, Reason, Receipt, RecordState, RenderPolicy, Revision, Severity,
@@ -44,6 +47,20 @@ enum Step {
         outcome: Outcome,
     },
     Promote,
+    Redrive {
+        node: Option<u8>,
+    },
+    Drop {
+        node: Option<u8>,
+    },
+    Pause {
+        what: PauseWhat,
+        whole: bool,
+    },
+    Resume {
+        what: PauseWhat,
+        whole: bool,
+    },
     Reopen,
 }
 
@@ -65,6 +82,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     let settle = (any::<prop::sample::Index>(), outcome)
         .prop_map(|(which, outcome)| Step::Settle { which, outcome });
+    let whose = || prop_oneof![(0..NODES).prop_map(Some), Just(None)];
+    let what = || prop_oneof![Just(PauseWhat::Delivery), Just(PauseWhat::Ingest)];
+    let pause = (what(), any::<bool>()).prop_map(|(what, whole)| Step::Pause { what, whole });
+    let resume = (what(), any::<bool>()).prop_map(|(what, whole)| Step::Resume { what, whole });
     let step = prop_oneof![
         6 => accept,
         5 => Just(Step::Validate),
@@ -72,6 +93,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (1..4_usize).prop_map(|limit| Step::Claim { limit }),
         8 => settle,
         2 => Just(Step::Promote),
+        2 => whose().prop_map(|node| Step::Redrive { node }),
+        1 => whose().prop_map(|node| Step::Drop { node }),
+        1 => pause,
+        1 => resume,
         1 => Just(Step::Reopen),
     ];
     prop::collection::vec(step, 1..60)
@@ -107,6 +132,16 @@ struct Item {
 struct Wanted {
     read: u64,
     missing: u8,
+    /// Counts the versions that were put in the outbox.
+    version: u64,
+}
+
+/// A dead letter: of a finding, if it died as that version.
+#[derive(Clone, Copy, Debug)]
+struct Letter {
+    item: Item,
+    version: u64,
+    count: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,13 +157,16 @@ struct Model {
     assessed: Vec<Vec<Item>>,
     desired: BTreeMap<u8, Wanted>,
     waiting: BTreeMap<u8, Sent>,
-    /// By node and stage: whether the letter keeps a patch list.
-    letters: BTreeMap<(u8, bool), bool>,
+    /// By node, and whether a finding or an observation died.
+    letters: BTreeMap<(u8, bool), Letter>,
+    pauses: BTreeSet<(PauseWhat, bool)>,
+    redrives: BTreeMap<u8, usize>,
     accepted: i64,
     delivered: i64,
     coalesced: i64,
     unchanged: i64,
     dead: i64,
+    dropped: i64,
 }
 
 impl Model {
@@ -150,7 +188,8 @@ impl Model {
             }
             _ => {}
         }
-        self.desired.insert(item.node, Wanted { read: item.read, missing });
+        let version = self.desired.get(&item.node).map_or(1, |wanted| wanted.version + 1);
+        self.desired.insert(item.node, Wanted { read: item.read, missing, version });
         let sent = Sent { revision: Revision(0), patched: item.patched, delayed: false };
         if self.waiting.insert(item.node, sent).is_some() {
             self.coalesced += 1;
@@ -161,7 +200,53 @@ impl Model {
         let pages = self.observed.iter().chain(&self.assessed).flatten();
         pages.filter(|item| item.patched).count()
             + self.waiting.values().filter(|sent| sent.patched).count()
-            + self.letters.values().filter(|patched| **patched).count()
+            + self.letters.values().filter(|letter| letter.item.patched).count()
+    }
+
+    fn bury(&mut self, item: Item, is_finding: bool) {
+        self.dead += 1;
+        let version = self.desired.get(&item.node).map_or(0, |wanted| wanted.version);
+        let letter = self.letters.entry((item.node, is_finding));
+        let letter = letter.or_insert(Letter { item, version, count: 0 });
+        *letter = Letter { item, version, count: letter.count + 1 };
+    }
+
+    fn take_letters(&mut self, node: Option<u8>) -> Vec<(bool, Letter)> {
+        let is_meant = |key: &(u8, bool)| node.is_none_or(|node| node == key.0);
+        let keys: Vec<(u8, bool)> = self.letters.keys().copied().filter(is_meant).collect();
+        let mut taken = Vec::new();
+        for key in keys {
+            let letter = self.letters.remove(&key).expect("its key was there");
+            self.dead -= letter.count;
+            taken.push((key.1, letter));
+        }
+        taken
+    }
+
+    /// The letters' items go on; nodes whose finding is sent anew.
+    fn redrive(&mut self, node: Option<u8>) -> Vec<u8> {
+        let (mut observed, mut sent) = (Vec::new(), Vec::new());
+        for (is_finding, Letter { item, version, count }) in self.take_letters(node) {
+            self.coalesced += count - 1;
+            *self.redrives.entry(item.node).or_default() += 1;
+            match self.desired.get_mut(&item.node) {
+                Some(wanted) if is_finding && wanted.version == version => {
+                    wanted.version += 1;
+                    let patched = item.patched;
+                    let again = Sent { revision: Revision(0), patched, delayed: false };
+                    assert!(self.waiting.insert(item.node, again).is_none());
+                    sent.push(item.node);
+                }
+                wanted if is_finding || wanted.as_ref().is_some_and(|it| item.read < it.read) => {
+                    self.coalesced += 1;
+                }
+                _ => observed.push(item),
+            }
+        }
+        if !observed.is_empty() {
+            self.observed.push(observed);
+        }
+        sent
     }
 }
 
@@ -216,6 +301,17 @@ impl Bench {
             }
             Step::Settle { .. } => {}
             Step::Promote => self.promote().await,
+            Step::Redrive { node } => self.redrive(*node).await,
+            Step::Drop { node } => self.drop_dead(*node).await,
+            Step::Pause { what, whole } => {
+                let reason = "by the model".into();
+                let paused = self.queues().pause(*what, self.pausable(*whole), 7, reason).await;
+                assert_eq!(paused.unwrap(), self.model.pauses.insert((*what, *whole)));
+            }
+            Step::Resume { what, whole } => {
+                let resumed = self.queues().resume(*what, self.pausable(*whole)).await;
+                assert_eq!(resumed.unwrap(), self.model.pauses.remove(&(*what, *whole)));
+            }
             Step::Reopen => self.reopen().await,
         }
     }
@@ -271,8 +367,7 @@ impl Bench {
         let (good, bad): (Vec<Item>, Vec<Item>) =
             self.model.observed.remove(0).into_iter().partition(|item| item.missing.is_some());
         for item in bad {
-            self.model.dead += 1;
-            self.model.letters.insert((item.node, false), item.patched);
+            self.model.bury(item, false);
         }
         if !good.is_empty() {
             self.model.assessed.push(good);
@@ -316,7 +411,11 @@ impl Bench {
         for item in items {
             self.model.judge(item);
         }
-        for node in judged {
+        self.note_revisions(judged).await;
+    }
+
+    async fn note_revisions(&mut self, nodes: impl IntoIterator<Item = u8>) {
+        for node in nodes {
             let (desired, _) = self.queues().ledger(&self.lane, &name(node)).await.unwrap();
             if let (Some(sent), Some(desired)) = (self.model.waiting.get_mut(&node), desired)
                 && !sent.delayed
@@ -368,10 +467,35 @@ impl Bench {
             Outcome::Retry => self.model.waiting.get_mut(&node).unwrap().delayed = true,
             Outcome::Rejected => {
                 let sent = self.model.waiting.remove(&node).unwrap();
-                self.model.dead += 1;
-                self.model.letters.insert((node, true), sent.patched);
+                let item = Item { node, read: 0, missing: None, patched: sent.patched };
+                self.model.bury(item, true);
             }
         }
+    }
+
+    fn pausable(&self, whole: bool) -> Option<Lane> {
+        (!whole).then(|| self.lane.clone())
+    }
+
+    async fn redrive(&mut self, node: Option<u8>) {
+        let filter = DeadFilter { node: node.map(name), ..DeadFilter::default() };
+        let letters = self.queues().dead_letters(filter.clone(), 1_000).await.unwrap().len();
+        let (redriven, next) = self.queues().redrive(filter, None, 7).await.unwrap();
+        assert_eq!((redriven.letters, next), (letters as u64, None));
+        let sent = self.model.redrive(node);
+        assert_eq!(redriven.outbox_items, sent.len() as u64);
+        self.note_revisions(sent).await;
+    }
+
+    async fn drop_dead(&mut self, node: Option<u8>) {
+        let filter = DeadFilter { node: node.map(name), ..DeadFilter::default() };
+        let letters = self.queues().dead_letters(filter, 1_000).await.unwrap();
+        let dropped = self.queues().drop_dead(letters).await.unwrap();
+        let taken = self.model.take_letters(node);
+        let items: i64 = taken.iter().map(|(_, letter)| letter.count).sum();
+        self.model.dropped += items;
+        assert_eq!((dropped.letters, dropped.items), (taken.len() as u64, items.unsigned_abs()));
+        assert_eq!(dropped.changed_letters, 0);
     }
 
     /// Time passes until all that is delayed is due.
@@ -414,7 +538,14 @@ impl Bench {
         };
         assert_eq!(
             ends(&accounting),
-            [model.accepted, model.delivered, model.coalesced, model.unchanged, model.dead, 0],
+            [
+                model.accepted,
+                model.delivered,
+                model.coalesced,
+                model.unchanged,
+                model.dead,
+                model.dropped,
+            ],
             "after {step:?}"
         );
         let state = self.queues().lane(&self.lane);
@@ -423,6 +554,15 @@ impl Bench {
             (queued.outbox, queued.delayed)
         );
         assert_eq!(self.lists().await, model.lists(), "patch lists after {step:?}");
+        let dead: i64 = self.queues().dead_counts().values().sum();
+        assert_eq!(dead, accounting.dead, "what the metric shows after {step:?}");
+        for (what, paused) in [
+            (PauseWhat::Delivery, state.delivery_paused()),
+            (PauseWhat::Ingest, state.ingest_paused()),
+        ] {
+            let is_paused = model.pauses.iter().any(|(it, _)| *it == what);
+            assert_eq!(paused.is_some(), is_paused, "{what} after {step:?}");
+        }
         self.check_newest(step).await;
     }
 
@@ -474,12 +614,14 @@ impl Bench {
         }
         self.check(&Step::Reopen).await;
         assert_eq!(self.queues().accounting().queued.total(), 0);
-        let letters = self
-            .queues()
-            .dead_letters(patchferry::queue::DeadFilter::default(), 1_000)
-            .await
-            .unwrap();
+        let letters = self.queues().dead_letters(DeadFilter::default(), 1_000).await.unwrap();
         assert_eq!(letters.len(), self.model.letters.len());
+        for letter in &letters {
+            let record = self.queues().node_record(&self.lane, letter.node.as_str()).await.unwrap();
+            let redrives = self.model.redrives.get(&node_number(letter.node.as_str()));
+            let told = redrives.copied().unwrap_or(0).min(EPISODES_KEPT_MAX);
+            assert_eq!(record.dead[0].history.len(), told);
+        }
         assert_eq!(blobs(self.state.path()), Vec::<String>::new());
         self.queues.take().expect("open until now").close().await.unwrap();
     }
@@ -512,7 +654,7 @@ fn node_of(item: Item, now: UnixMillis) -> AcceptedNode {
     AcceptedNode { observation, seen: None, patches }
 }
 
-fn patch_list(read: u64) -> (Option<PatchList>, Vec<Vec<u8>>) {
+pub(super) fn patch_list(read: u64) -> (Option<PatchList>, Vec<Vec<u8>>) {
     let patch = PatchDetail {
         state: PatchState::Missing,
         kb: format!("KB{read}").as_str().into(),
@@ -531,7 +673,7 @@ fn missing_of(observation: &Observation) -> Option<u32> {
     u32::try_from(observation.patch_state.as_ref()?.missing).ok()
 }
 
-fn assess(observation: &Observation, accepted_at: UnixMillis) -> Assessment {
+pub(super) fn assess(observation: &Observation, accepted_at: UnixMillis) -> Assessment {
     let missing = missing_of(observation).expect("a sensible one");
     let mut facts = Facts { patches: observation.patches.clone(), ..Facts::default() };
     facts.counts.missing = missing;
@@ -556,7 +698,7 @@ fn severity(missing: u32) -> Severity {
     }
 }
 
-fn finding(assessment: &Assessment, now: UnixMillis) -> Finding {
+pub(super) fn finding(assessment: &Assessment, now: UnixMillis) -> Finding {
     let missing = assessment.facts.counts.missing;
     Finding {
         node: assessment.node.clone(),

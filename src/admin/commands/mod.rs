@@ -4,6 +4,9 @@
 
 pub mod backup;
 pub mod dead;
+pub mod ingest;
+pub mod pause;
+pub mod receipt;
 pub mod status;
 
 use serde_json::Value;
@@ -51,6 +54,12 @@ table![
     dead::PreviewRedrive,
     dead::RedriveDead,
     dead::DropDead,
+    pause::PauseLanes,
+    pause::ResumeLanes,
+    receipt::GetReceipt,
+    ingest::BeginIngest,
+    ingest::IngestLines,
+    ingest::EndIngest,
     backup::BackUp,
 ];
 

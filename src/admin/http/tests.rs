@@ -36,6 +36,7 @@ impl StatusSource for Fixed {
                 dead_letters: Vec::new(),
                 stubborn_findings: 0,
                 ingest_paused: Vec::new(),
+                pauses: Vec::new(),
                 store: StoreStatus::default(),
             }
         })

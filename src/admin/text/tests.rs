@@ -3,6 +3,7 @@
 use super::{super::status::*, *};
 use crate::{
     metrics::{Accounting, HoldReason, LaneState, LatencySummary},
+    queue::PauseWhat,
     record::{Reason, Stage},
 };
 
@@ -19,6 +20,7 @@ fn status() -> Status {
         last_complete_sweep_unix_ms: Some(UnixMillis(990_000)),
         poll_interval_seconds: 300,
         gone_withheld_nodes: 0,
+        ingest_paused: false,
     };
     Status {
         version: "1.2.3".into(),
@@ -37,6 +39,7 @@ fn status() -> Status {
         dead_letters: Vec::new(),
         stubborn_findings: 0,
         ingest_paused: Vec::new(),
+        pauses: Vec::new(),
         store: StoreStatus {
             live_bytes: 1,
             max_bytes: 1 << 32,
@@ -88,6 +91,29 @@ fn a_lane_that_flows_but_does_not_move_is_noticed() {
     assert_eq!(unswept.attention(), ["no complete sweep for long: 111122223333/us-east-1"]);
     unswept.lanes[0].state = LaneState::Dormant;
     assert!(unswept.attention().is_empty());
+}
+
+#[test]
+fn pauses_are_told_with_who_and_why_and_are_no_overdue_sweeps() {
+    let mut status = status();
+    status.at_unix_ms = UnixMillis(990_000 + 901_000);
+    status.lanes[0].ingest_paused = true;
+    let pause = PauseStatus {
+        what: PauseWhat::Ingest,
+        lane: Some(status.lanes[0].lane.clone()),
+        since_unix_ms: UnixMillis(5_000),
+        by_uid: 1000,
+        reason: "SSM\nincident".into(),
+    };
+    status.pauses = vec![pause; 7];
+    let attention = status.attention();
+    assert_eq!(
+        attention[0],
+        "paused by an operator, until `patchferry resume`: ingest of 111122223333/us-east-1, \
+         since 1970-01-01T00:00:05Z by uid 1000: SSM incident"
+    );
+    assert_eq!(attention.len(), 6, "{attention:#?}");
+    assert!(attention[5].starts_with("2 more pauses"), "{attention:#?}");
 }
 
 #[test]

@@ -2,14 +2,17 @@
 //!
 //! A sweep begins a poll interval (jittered) after the last one *ended*; hourly where there are
 //! no nodes; sooner, backing off, after one that failed. While the store is full nothing is
-//! accepted: SSM keeps what is there.
+//! accepted: SSM keeps what is there. While an operator has paused ingest no sweep begins, and one
+//! that runs ends before its next request.
 //!
 //! - [`sweep`]: one complete read of the fleet.
 //! - [`change`]: which nodes are worth a closer look (pure).
+//! - [`file`]: lines that somebody hands in, without a sweep.
 //!
 //! Deliberately doesn't know: what becomes of what it accepts.
 
 mod change;
+pub mod file;
 mod sweep;
 
 use std::{sync::Arc, time::Duration};
@@ -24,10 +27,10 @@ pub use sweep::{SweepError, SweepReport};
 
 use super::{backoff::LaneBackoff, limiter::Limiter, session::LaneSession};
 use crate::{
-    aws::{AwsError, Fault},
+    aws::{AwsError, Fault, patch_digest},
     metrics::{LaneMetrics, Metrics},
-    queue::{QueueError, Queues},
-    record::{Lane, UnixMillis},
+    queue::{QueueError, Queues, details},
+    record::{Lane, PatchDetail, ReadNumber, UnixMillis, observation::PatchList},
     store::{Commit, StoreError},
 };
 
@@ -86,7 +89,12 @@ impl LaneIngest {
         let mut limiter =
             Limiter::new(self.settings.ssm_requests_per_second, SSM_BURST_REQUESTS, Instant::now());
         let mut backoff = LaneBackoff::default();
+        let state = self.queues.lane(&lane);
         loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = state.ingest_resumed() => {}
+            }
             let swept = tokio::select! {
                 // A sweep that is cut keeps the pages that it accepted.
                 () = shutdown.cancelled() => return Ok(()),
@@ -98,6 +106,7 @@ impl LaneIngest {
                     self.interval_after(&report)
                 }
                 Err(SweepError::Queue(error)) if error.is_fatal() => return Err(error),
+                Err(SweepError::PausedByOperator) => continue,
                 Err(error) => {
                     let wait = self.wait_after(&error, &mut backoff);
                     self.failed(&lane, &error).await;
@@ -171,7 +180,9 @@ impl LaneIngest {
         let wait = match error {
             SweepError::Aws(AwsError { fault: Fault::Held { .. }, .. }) => HELD_INTERVAL,
             SweepError::Paused(_) => PAUSED_INTERVAL,
-            SweepError::Aws(_) | SweepError::Queue(_) => backoff.next_delay(),
+            SweepError::Aws(_) | SweepError::PausedByOperator | SweepError::Queue(_) => {
+                backoff.next_delay()
+            }
         };
         wait.min(self.settings.poll_interval)
     }
@@ -191,4 +202,17 @@ impl LaneIngest {
             }
         }
     }
+}
+
+/// The list that `read` gave, cut for the store: of `total` patches, `kept` are.
+fn patch_list(read: ReadNumber, kept: &[PatchDetail], total: usize) -> (PatchList, Vec<Vec<u8>>) {
+    let chunks = details::chunks(kept);
+    let list = PatchList {
+        read,
+        digest: patch_digest(kept),
+        kept: u32::try_from(kept.len()).unwrap_or(u32::MAX),
+        total: u32::try_from(total).unwrap_or(u32::MAX),
+        chunks: u16::try_from(chunks.len()).unwrap_or(u16::MAX),
+    };
+    (list, chunks)
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     aws::{
-        AwsError, Fault, LaneClients, Page, patch_digest,
+        AwsError, Fault, LaneClients, Page,
         ssm::{ComplianceRow, PATCH_STATE_NODES_MAX},
     },
     failpoint::{self, FailPoint},
@@ -47,6 +47,8 @@ pub enum SweepError {
     Aws(#[from] AwsError),
     #[error("ingest is paused: {0}")]
     Paused(crate::store::Pause),
+    #[error("ingest is paused by an operator")]
+    PausedByOperator,
     #[error(transparent)]
     Queue(QueueError),
 }
@@ -306,20 +308,16 @@ impl Sweep<'_> {
             }
         }
         let Some(read) = first else { return Ok((None, Vec::new())) };
-        let chunks = details::chunks(&patches);
-        let list = PatchList {
-            read,
-            digest: patch_digest(&patches),
-            kept: u32::try_from(patches.len()).unwrap_or(u32::MAX),
-            total: u32::try_from(total).unwrap_or(u32::MAX),
-            chunks: u16::try_from(chunks.len()).unwrap_or(u16::MAX),
-        };
+        let (list, chunks) = super::patch_list(read, &patches, total);
         Ok((Some(list), chunks))
     }
 
-    /// Waits for a token and takes a read number.
+    /// Waits for a token and takes a read number; the last chance to stop.
     async fn begin_read(&mut self) -> Result<ReadNumber, SweepError> {
         self.limiter.take().await;
+        if self.queues.lane(self.lane).ingest_paused().is_some() {
+            return Err(SweepError::PausedByOperator);
+        }
         Ok(self.queues.next_read(self.lane).await?)
     }
 

@@ -165,6 +165,9 @@ impl Task {
         loop {
             let now = Instant::now();
             let due = self.due_at(now);
+            if self.state.delivery_paused().is_some() {
+                return Ok(due);
+            }
             let under_way = self.requests + usize::from(self.opening == Opening::UnderWay);
             let probe = match self.gate.permit(now, under_way) {
                 Permit::Wait => return Ok(due),

@@ -51,7 +51,9 @@ impl Task {
     }
 
     pub(super) fn show_state(&self) {
+        let paused = self.state.delivery_paused();
         let (state, note) = match self.gate.stop() {
+            _ if paused.is_some() => (Shown::Paused, paused.map(|pause| pause.to_string())),
             Some(Stop::BackingOff(why)) => (Shown::BackingOff, Some(why.clone())),
             Some(Stop::Held(reason, why)) => {
                 (Shown::Held(shown_reason(*reason)), Some(format!("{why}; {}", reason.advice())))
