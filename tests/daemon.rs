@@ -3,11 +3,11 @@
 mod damage;
 mod fsync;
 mod http;
-mod operator;
 mod migration;
+mod operator;
 mod refusals;
 mod secrets;
-mod space;
+pub mod space;
 mod store_commands;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};

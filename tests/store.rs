@@ -3,6 +3,7 @@
 mod corruption;
 mod dead;
 pub mod format;
+mod full_disk;
 mod mark;
 mod model;
 

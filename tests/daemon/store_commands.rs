@@ -11,15 +11,24 @@ use std::{
 
 use patchferry::{
     failpoint::{FailPoint, VARIABLE},
-    simulator::{Fault, Scope, Service},
+    simulator::{Fault, FleetConfig, Scope, Service, SimulatorConfig},
 };
 use serde_json::Value;
 
-use super::{assert_true, exits_with_zero, one_lane, rescan};
+use super::{assert_true, exits_with_zero, rescan};
 use crate::{
-    harness::child::{Daemon, EAGER, Site, queued, text},
+    harness::{
+        ACCOUNT, REGION,
+        child::{Daemon, EAGER, Site, queued, text},
+    },
     store::format::old_state,
 };
+
+/// A lane most of whose nodes have a finding.
+fn one_lane(seed: u64, nodes: usize) -> SimulatorConfig {
+    let fleet = FleetConfig { non_compliant_share: 0.7, ..FleetConfig::of(nodes) };
+    SimulatorConfig::new(seed).lane(ACCOUNT, REGION, fleet)
+}
 
 fn hub_is_out(site: &Site, is_out: bool) {
     site.control.set_fault(Scope::of(Service::SecurityHub), is_out.then_some(Fault::Outage));

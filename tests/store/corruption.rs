@@ -159,9 +159,8 @@ enum Outcome {
 /// Opens a damaged store; an error says what was wrong with that.
 async fn opened(state: &Path, whole: &Contents) -> Result<Outcome, String> {
     let at = state.to_path_buf();
-    let opening = move || {
-        catch_unwind(AssertUnwindSafe(|| app::open_queues(&at, LIMITS, Clock::system())))
-    };
+    let opening =
+        move || catch_unwind(AssertUnwindSafe(|| app::open_queues(&at, LIMITS, Clock::system())));
     let queues = tokio::task::spawn_blocking(opening).await.unwrap();
     let queues = match queues {
         Ok(Ok(queues)) => queues,
