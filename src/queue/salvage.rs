@@ -8,7 +8,7 @@
 //!
 //! Deliberately doesn't know: how the entries were got at, and of which format they were.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -79,10 +79,9 @@ impl Queues {
         let mut newest = HashMap::new();
         for found in states {
             let node = (found.lane.clone(), node_of(&found.item).to_string());
-            if newest.contains_key(&node) {
-                count(&mut report, found.table).superseded += 1;
-            } else {
-                newest.insert(node, found);
+            match newest.entry(node) {
+                Entry::Vacant(place) => drop(place.insert(found)),
+                Entry::Occupied(_) => count(&mut report, found.table).superseded += 1,
             }
         }
         for found in [findings, newest.into_values().collect()] {

@@ -307,6 +307,9 @@ fn length(bytes: &[u8]) -> io::Result<[u8; 4]> {
     u32::try_from(bytes.len()).map(u32::to_le_bytes).map_err(io::Error::other)
 }
 
+/// What is called with the key and the value of each entry.
+type Visit<'a, E> = dyn FnMut(&[u8], &[u8]) -> Result<(), E> + 'a;
+
 /// A backup that was checked from end to end.
 #[derive(Debug)]
 pub struct Backup {
@@ -369,10 +372,7 @@ impl Backup {
     }
 
     /// Reads the file again, entry by entry, in the order of the keys.
-    pub fn visit<E: From<BackupError>>(
-        &self,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn visit<E: From<BackupError>>(&self, visit: &mut Visit<'_, E>) -> Result<(), E> {
         read(&self.path, visit).map(drop)
     }
 }
@@ -409,10 +409,7 @@ impl Source<'_> {
     }
 }
 
-fn read<E: From<BackupError>>(
-    path: &Path,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>,
-) -> Result<BackupHeader, E> {
+fn read<E: From<BackupError>>(path: &Path, visit: &mut Visit<'_, E>) -> Result<BackupHeader, E> {
     let file = File::open(path).map_err(io_error("open", path))?;
     let inner = BufReader::with_capacity(1 << 20, file);
     let mut source = Source { path, inner, digest: Sha256::new() };

@@ -94,11 +94,11 @@ impl Building {
     pub fn complete(
         mut self,
         directory: &StateDirectory,
-        founding: Founding,
+        founding: &Founding,
     ) -> Result<(Engine, Meta, Contents), OpenError> {
         self.write_chunk()?;
         self.engine.flush()?;
-        let Founding { format, identity, mut counters, read_back } = founding;
+        let &Founding { format, identity, mut counters, read_back } = founding;
         if read_back {
             let key = meta::read_back_key();
             let value = codec::encode(0, &true);

@@ -210,7 +210,7 @@ fn begin_new(directory: StateDirectory, number: u64, alarms: Alarms) -> Result<O
         counters: [0; super::COUNTERS_MAX],
         read_back: false,
     };
-    let (engine, meta, contents) = building.complete(&directory, founding)?;
+    let (engine, meta, contents) = building.complete(&directory, &founding)?;
     failpoint::reach(FailPoint::FormatRecordWritten);
     let pointer = Pointer { number, format: FORMAT_VERSION, previous: Previous::None };
     directory.set_current(pointer)?;

@@ -95,7 +95,7 @@ impl Opened {
             counters: meta.counters,
             read_back: meta.read_back,
         };
-        let copied = copy(&directory, number, founding, rewrite.entry, |put| {
+        let copied = copy(&directory, number, &founding, rewrite.entry, |put| {
             let mut outcome = Ok(());
             old.scan(&[], None, |key, value| {
                 outcome = put(key, value);
@@ -158,7 +158,7 @@ impl Vacant {
             counters,
             read_back: true,
         };
-        let copied = copy(&directory, next, founding, rewrite.entry, |put| backup.visit(put));
+        let copied = copy(&directory, next, &founding, rewrite.entry, |put| backup.visit(put));
         let (engine, _, contents) = discard_on_error(&directory, next, copied)?;
         drop(engine);
         failpoint::reach(FailPoint::RestoreCopied);
@@ -200,7 +200,7 @@ type Put<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), OpenError> + 'a;
 fn copy(
     directory: &StateDirectory,
     number: u64,
-    founding: Founding,
+    founding: &Founding,
     rewrite: EntryRewrite<'_>,
     source: impl FnOnce(&mut Put<'_>) -> Result<(), OpenError>,
 ) -> Result<(Engine, meta::Meta, Contents), OpenError> {

@@ -21,7 +21,7 @@ pub async fn salvage(args: SalvageArgs, place: &Place) -> Result<Exit, Failed> {
     let state_dir = existing_state_dir(place)?;
     let config = state::load_config(place)?;
     let quarantine = match args.quarantine {
-        Some(path) => existing(&state_dir, path)?,
+        Some(path) => existing(&state_dir, &path)?,
         None => the_only_one(&state_dir)?,
     };
     let limits = SpaceLimits {
@@ -46,8 +46,8 @@ pub async fn salvage(args: SalvageArgs, place: &Place) -> Result<Exit, Failed> {
 }
 
 /// A directory as it was given, or as it is called in the state directory.
-fn existing(state_dir: &Path, path: PathBuf) -> Result<PathBuf, Failed> {
-    let candidates = [path.clone(), state_dir.join(&path)];
+fn existing(state_dir: &Path, path: &Path) -> Result<PathBuf, Failed> {
+    let candidates = [path.to_path_buf(), state_dir.join(path)];
     let found = candidates.into_iter().find(|path| path.is_dir());
     found.ok_or_else(|| {
         Failed::new(Exit::Usage, format!("there is no directory {}", path.display()))

@@ -13,16 +13,13 @@ use crate::{
 };
 
 pub async fn verify(args: VerifyArgs, place: &Place) -> Result<Exit, Failed> {
-    let examined = match args.backup {
-        Some(path) => {
-            let checked = tokio::task::spawn_blocking(move || maintenance::verify_backup(&path));
-            let checked = checked.await.map_err(|error| Failed::of(Exit::Failed, &error))?;
-            checked.map_err(|error| Failed::of(Exit::Failed, &error))?
-        }
-        None => {
-            let state_dir = existing_state_dir(place)?;
-            blocking(move || maintenance::verify(&state_dir)).await?
-        }
+    let examined = if let Some(path) = args.backup {
+        let checked = tokio::task::spawn_blocking(move || maintenance::verify_backup(&path));
+        let checked = checked.await.map_err(|error| Failed::of(Exit::Failed, &error))?;
+        checked.map_err(|error| Failed::of(Exit::Failed, &error))?
+    } else {
+        let state_dir = existing_state_dir(place)?;
+        blocking(move || maintenance::verify(&state_dir)).await?
     };
     let is_sound = is_sound(&examined);
     if args.json {
