@@ -4,11 +4,14 @@
 use std::{
     fs::{self, OpenOptions},
     io::{Seek as _, SeekFrom, Write as _},
+    os::unix::process::ExitStatusExt as _,
     path::Path,
 };
 
+use patchferry::failpoint::{FailPoint, VARIABLE};
+
 use super::{assert_true, exits_with_zero, one_lane, rescan};
-use crate::harness::child::{EAGER, Site};
+use crate::harness::child::{EAGER, Site, text};
 
 /// Runs a daemon, damages its store while it is down and its fleet changes, runs it again.
 async fn survives(seed: u64, damage: impl Fn(&Path)) {
@@ -124,4 +127,42 @@ async fn a_kill_amid_a_snapshot_is_survived_without_a_loss() {
         fs::write(store.join("snap.0000000000000000.generating"), b"half a snapsh").unwrap();
     })
     .await;
+}
+
+/// Whatever a kill interrupts while a corrupt store is replaced, the next start goes on from there:
+/// what was set aside is kept, once, and there is one store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_while_a_corrupt_store_is_replaced_loses_nothing_of_it() {
+    let site = Site::new(one_lane(8, 30), Some(EAGER)).await;
+    let daemon = site.start();
+    daemon.settle();
+    exits_with_zero(daemon);
+    for (number, point) in (1..).zip([
+        FailPoint::QuarantineRenamed,
+        FailPoint::StoreCreated,
+        FailPoint::FormatRecordWritten,
+        FailPoint::CurrentWritten,
+    ]) {
+        let live = fs::read_to_string(site.state_dir().join("CURRENT")).unwrap();
+        let live = live.lines().next().unwrap().to_string();
+        database(&site.state_dir().join(&live)).set_len(0).unwrap();
+        let killed = site.command(&["status"]).env(VARIABLE, point.name()).output().unwrap();
+        let said = text(&killed.stderr);
+        assert_eq!(killed.status.signal(), Some(6), "{point:?} wasn't reached: {said}");
+
+        assert_eq!(site.status()["accounting_imbalance"], 0, "{point:?}");
+        let names: Vec<String> = fs::read_dir(site.state_dir())
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        let quarantine = live.replace("store-", "quarantine-");
+        assert!(names.contains(&quarantine), "{point:?}: {quarantine} isn't in {names:?}");
+        let count = |prefix: &str| names.iter().filter(|name| name.starts_with(prefix)).count();
+        assert_eq!((count("store-"), count("quarantine-")), (1, number), "{point:?}: {names:?}");
+    }
+    let daemon = site.start();
+    daemon.settle();
+    assert_true(&site);
+    exits_with_zero(daemon);
 }

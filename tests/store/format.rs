@@ -82,15 +82,22 @@ async fn dump(queues: &Queues) -> Dump {
         for table in Table::ALL.into_iter().filter(|table| *table != Table::Meta) {
             let prefix = Key::new(table);
             reader.visit(&prefix, &prefix, |key, value| {
-                let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
                 let row = (codec::tag(value).unwrap(), body(table, value));
-                dump.insert((format!("{table:?}"), hex), row);
+                dump.insert((format!("{table:?}"), hex(key)), row);
                 true
             })?;
         }
         Ok(dump)
     });
     read.await.unwrap()
+}
+
+fn hex(key: &[u8]) -> String {
+    use std::fmt::Write as _;
+    key.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn body(table: Table, value: &[u8]) -> Value {

@@ -11,13 +11,15 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     Exit, Failed, Place, print,
     state::{self, Reach},
 };
 use crate::{
-    admin::commands::backup::BackUp,
+    admin::{audit, commands::backup::BackUp},
+    record::Clock,
     store::{DirectoryError, OpenError},
 };
 
@@ -139,6 +141,25 @@ fn open_failed(error: &OpenError) -> Failed {
         );
     }
     Failed::of(Exit::Store, error)
+}
+
+/// Notes in the audit log how a command that changes something has ended.
+async fn audited<T>(
+    state_dir: &Path,
+    command: &'static str,
+    arguments: Value,
+    ended: Result<T, Failed>,
+    answer: impl FnOnce(&T) -> Value,
+) -> Result<T, Failed> {
+    let noted = match &ended {
+        Ok(done) => Ok(answer(done)),
+        Err(failed) => Err(failed.to_string()),
+    };
+    let at = Clock::system().now();
+    if let Err(error) = audit::note(state_dir, at, command, arguments, noted).await {
+        eprintln!("warning: the audit log can't be written: {error}");
+    }
+    ended
 }
 
 fn print_json(value: &impl Serialize) -> Result<Exit, Failed> {

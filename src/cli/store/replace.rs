@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{RestoreArgs, blocking, existing_state_dir, name, print_json};
+use super::{RestoreArgs, audited, blocking, existing_state_dir, name, print_json};
 use crate::{
-    app::maintenance::{self, Migration},
+    app::maintenance::{self, Compacted, Migration},
     cli::{Exit, Failed, Place, print, state},
     record::UnixMillis,
-    store::Backup,
+    store::{Backup, Restored},
 };
 
 pub async fn restore(args: RestoreArgs, place: &Place) -> Result<Exit, Failed> {
@@ -42,15 +42,20 @@ pub async fn restore(args: RestoreArgs, place: &Place) -> Result<Exit, Failed> {
         ));
     }
     let (at, source) = (state_dir.clone(), Arc::clone(&backup));
-    let restored = blocking(move || maintenance::restore(&at, &source)).await?;
-    if args.json {
-        return print_json(&json!({
+    let restored = blocking(move || maintenance::restore(&at, &source)).await;
+    let answer = |restored: &Restored| {
+        json!({
             "backup": args.file,
             "header": header,
             "store": restored.store,
             "replaced": restored.replaced,
             "entries": restored.contents.entries,
-        }));
+        })
+    };
+    let arguments = json!({ "backup": args.file });
+    let restored = audited(&state_dir, "store_restore", arguments, restored, answer).await?;
+    if args.json {
+        return print_json(&answer(&restored));
     }
     let replaced = match &restored.replaced {
         Some(path) => format!(
@@ -70,13 +75,18 @@ pub async fn restore(args: RestoreArgs, place: &Place) -> Result<Exit, Failed> {
 
 pub async fn compact(json: bool, place: &Place) -> Result<Exit, Failed> {
     let state_dir = existing_state_dir(place)?;
-    let compacted = blocking(move || maintenance::compact(&state_dir)).await?;
-    if json {
-        return print_json(&json!({
+    let at = state_dir.clone();
+    let compacted = blocking(move || maintenance::compact(&at)).await;
+    let answer = |compacted: &Compacted| {
+        json!({
             "entries": compacted.entries,
             "bytes_before": compacted.bytes_before,
             "bytes_after": compacted.bytes_after,
-        }));
+        })
+    };
+    let compacted = audited(&state_dir, "store_compact", json!({}), compacted, answer).await?;
+    if json {
+        return print_json(&answer(&compacted));
     }
     print(&format!(
         "{} entries: {} bytes before, {} after",
@@ -87,8 +97,22 @@ pub async fn compact(json: bool, place: &Place) -> Result<Exit, Failed> {
 
 pub async fn migrate(dry_run: bool, json: bool, place: &Place) -> Result<Exit, Failed> {
     let state_dir = existing_state_dir(place)?;
-    let migration = blocking(move || maintenance::migrate(&state_dir, dry_run)).await?;
-    let (value, text) = match migration {
+    let at = state_dir.clone();
+    let mut migration = blocking(move || maintenance::migrate(&at, dry_run)).await;
+    if !dry_run {
+        let answer = |migration: &Migration| migration_told(migration).0;
+        migration = audited(&state_dir, "store_migrate", json!({}), migration, answer).await;
+    }
+    let (value, text) = migration_told(&migration?);
+    if json {
+        return print_json(&value);
+    }
+    print(&text)?;
+    Ok(Exit::Ok)
+}
+
+fn migration_told(migration: &Migration) -> (Value, String) {
+    match migration {
         Migration::Unneeded(format) => (
             json!({ "from": format, "to": format, "backup": null }),
             format!("the store has format {}, the one that this patchferry writes", format.0),
@@ -111,10 +135,5 @@ pub async fn migrate(dry_run: bool, json: bool, place: &Place) -> Result<Exit, F
                 done.backup.path.display()
             ),
         ),
-    };
-    if json {
-        return print_json(&value);
     }
-    print(&text)?;
-    Ok(Exit::Ok)
 }

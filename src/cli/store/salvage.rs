@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{SalvageArgs, existing_state_dir, open_failed, print_json};
+use super::{SalvageArgs, audited, existing_state_dir, open_failed, print_json};
 use crate::{
     app::{
         StartError,
@@ -28,18 +28,22 @@ pub async fn salvage(args: SalvageArgs, place: &Place) -> Result<Exit, Failed> {
         live_bytes_max: config.store.max_bytes,
         free_bytes_min: config.store.min_free_bytes,
     };
-    let salvaged = maintenance::salvage(&state_dir, &quarantine, limits).await.map_err(
-        |error| match &error {
-            SalvageError::Start(StartError::Open(error)) => open_failed(error),
-            error => Failed::of(Exit::Store, error),
-        },
-    )?;
-    if args.json {
-        return print_json(&json!({
+    let salvaged = maintenance::salvage(&state_dir, &quarantine, limits).await;
+    let salvaged = salvaged.map_err(|error| match &error {
+        SalvageError::Start(StartError::Open(error)) => open_failed(error),
+        error => Failed::of(Exit::Store, error),
+    });
+    let answer = |salvaged: &Salvaged| {
+        json!({
             "quarantine": quarantine,
             "format": salvaged.format,
             "tables": salvaged.report,
-        }));
+        })
+    };
+    let arguments = json!({ "quarantine": quarantine });
+    let salvaged = audited(&state_dir, "store_salvage", arguments, salvaged, answer).await?;
+    if args.json {
+        return print_json(&answer(&salvaged));
     }
     print(&to_text(&quarantine, &salvaged))?;
     Ok(Exit::Ok)
