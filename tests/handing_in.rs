@@ -8,10 +8,11 @@ mod volume;
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
     process::{Child, ChildStdin, ExitStatus, Stdio},
-    thread::JoinHandle,
+    sync::mpsc,
+    time::Duration,
 };
 
 use patchferry::simulator::{FleetConfig, SimulatorConfig};
@@ -19,8 +20,11 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     ACCOUNT, REGION,
-    child::{EAGER, Site, text},
+    child::{EAGER, Site},
 };
+
+/// A command that says nothing for this long hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon for one configured lane in which SSM knows next to no node.
 async fn site(seed: u64, extra: &str) -> Site {
@@ -70,7 +74,7 @@ struct Ingest {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<std::process::ChildStdout>,
-    stderr: JoinHandle<String>,
+    complaints: mpsc::Receiver<String>,
 }
 
 impl Ingest {
@@ -83,14 +87,15 @@ impl Ingest {
             .spawn()
             .expect("the binary starts");
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut errors = child.stderr.take().expect("a pipe");
-        let stderr = std::thread::spawn(move || {
-            let mut said = Vec::new();
-            let _ = errors.read_to_end(&mut said);
-            text(&said)
+        let errors = BufReader::new(child.stderr.take().expect("a pipe"));
+        let (sender, complaints) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
         });
         let stdin = child.stdin.take();
-        Self { child, stdin, stdout, stderr }
+        Self { child, stdin, stdout, complaints }
     }
 
     fn pid(&self) -> i32 {
@@ -110,12 +115,17 @@ impl Ingest {
         (read > 0).then(|| line.trim_end().to_string())
     }
 
+    /// The next line that it complains with.
+    fn complaint(&self) -> String {
+        self.complaints.recv_timeout(PATIENCE).expect("it complains, or has ended")
+    }
+
     /// How it ended, the rest of what it printed, and what it complained about.
     fn end(mut self) -> (ExitStatus, Vec<String>, String) {
         drop(self.stdin.take());
         let rest = std::iter::from_fn(|| self.told()).collect();
         let status = self.child.wait().expect("it is our child");
-        (status, rest, self.stderr.join().expect("its errors are read"))
+        (status, rest, self.complaints.iter().collect::<Vec<_>>().join("\n"))
     }
 }
 

@@ -8,6 +8,7 @@ mod ledger_lost;
 mod odd_answers;
 mod outage;
 mod partial;
+mod pauses;
 mod poison;
 mod quota;
 mod restart;

@@ -194,15 +194,15 @@ impl Daemon {
     }
 
     async fn wait_for_outbox(&mut self, findings: usize) {
-        use patchferry::admin::socket::{self, Request, Response};
+        use patchferry::admin::{commands::status::GetStatus, socket};
         let path = socket::path(&self.state_dir);
         let began = Instant::now();
         loop {
             assert!(began.elapsed() < PATIENCE, "the backlog is never there");
             assert!(self.child.try_wait().is_ok_and(|it| it.is_none()), "the daemon has ended");
             tokio::time::sleep(Duration::from_millis(200)).await;
-            if let Ok(Some(Response::Status(status))) = socket::ask(&path, &Request::Status).await
-                && status.lanes.iter().map(|lane| lane.outbox_findings).sum::<u64>()
+            if let Ok(Some(Ok(given))) = socket::ask(&path, &GetStatus {}).await
+                && given.status.lanes.iter().map(|lane| lane.outbox_findings).sum::<u64>()
                     >= findings as u64
             {
                 return;

@@ -103,7 +103,10 @@ impl Admin {
             Ok(answer) => Outcome::Done(serde_json::to_value(answer).unwrap_or(Value::Null)),
             Err(refusal) => Outcome::Refused(refusal.text.clone()),
         };
-        self.log(&entry, Some(number), &outcome).await?;
+        self.log(&entry, Some(number), &outcome).await.map_err(|refusal| Refusal {
+            text: format!("{}: what was asked is done all the same", refusal.text),
+            ..refusal
+        })?;
         ended
     }
 
@@ -125,7 +128,7 @@ impl Admin {
         command: C,
         caller: Caller,
     ) -> Result<Encoded, Refusal> {
-        encode(Response::Done(self.run(command, caller).await?))
+        encode(&Response::Done(self.run(command, caller).await?))
     }
 
     /// Answers one line of a connection; never fails, since a refusal is an answer.
@@ -138,13 +141,13 @@ impl Admin {
             }
             Err(refusal) => Err(refusal),
         };
-        let refused = |refusal| encode(Response::<()>::Refused(refusal));
+        let refused = |refusal| encode(&Response::<()>::Refused(refusal));
         answered.or_else(refused).unwrap_or_else(|refusal| refusal.text.into_bytes())
     }
 }
 
-fn encode<A: Serialize>(response: Response<A>) -> Result<Encoded, Refusal> {
-    serde_json::to_vec(&response).map_err(|error| {
+fn encode<A: Serialize>(response: &Response<A>) -> Result<Encoded, Refusal> {
+    serde_json::to_vec(response).map_err(|error| {
         Refusal::new(RefusalKind::Io, format!("the answer can't be written as JSON: {error}"))
     })
 }

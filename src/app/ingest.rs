@@ -77,12 +77,11 @@ impl StoppedIngest {
             );
             Refusal::new(RefusalKind::NotNow, text)
         };
-        let served = match &self.config.lanes {
-            Some(lanes) => lanes.clone(),
-            None => {
-                let aws = Aws::load().await.map_err(|error| unknown(&error))?;
-                lanes::resolve(&self.config, &aws).await.map_err(|error| unknown(&error))?
-            }
+        let served = if let Some(lanes) = &self.config.lanes {
+            lanes.clone()
+        } else {
+            let aws = Aws::load().await.map_err(|error| unknown(&error))?;
+            lanes::resolve(&self.config, &aws).await.map_err(|error| unknown(&error))?
         };
         // Nobody looks at them: this process ends with its command.
         let metrics =

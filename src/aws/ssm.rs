@@ -1,8 +1,8 @@
 //! Reads a lane's fleet from Systems Manager, a page at a time.
 //!
 //! Guarantees: every call ends within a minute; an answer is a [`Page`] of records or an
-//! [`AwsError`]; the lane's retry quota is its own. The SDK retries what is transient, adaptively,
-//! so an error here is one that outlasted that.
+//! [`AwsError`]; nothing is tried again here: whoever asks has the lane's limiter, and
+//! the SDK's own retries would go past it.
 //!
 //! Deliberately doesn't know: how fast to call, what has changed, and what a row means.
 
@@ -39,7 +39,6 @@ pub const PATCH_STATE_NODES_MAX: usize = 50;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
-const ATTEMPTS_MAX: u32 = 3;
 /// As live answers and the CLI's examples spell them.
 const NON_COMPLIANT_STATES: [&str; 4] =
     ["Missing", "Failed", "InstalledRejected", "InstalledPendingReboot"];
@@ -90,7 +89,7 @@ impl Ssm {
             .build();
         let config = aws_sdk_ssm::config::Builder::from(config)
             .timeout_config(timeouts)
-            .retry_config(RetryConfig::adaptive().with_max_attempts(ATTEMPTS_MAX))
+            .retry_config(RetryConfig::disabled())
             .retry_partition(retry_partition("ssm", &lane.to_string()))
             .build();
         Self {

@@ -84,7 +84,9 @@ fn one(node: &str, lane: &LaneReceipt, text: &mut String) {
         }
         None => text.push_str("waiting      nothing in the outbox\n"),
     }
-    lane.dead_letters.iter().for_each(|it| dead(it, text));
+    for letter in &lane.dead_letters {
+        dead(letter, text);
+    }
     text.push('\n');
 }
 

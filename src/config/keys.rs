@@ -270,7 +270,10 @@ pub(super) const FORMAT: Key<ChoiceRule<LogFormat>> = Key {
 };
 pub(super) const LEVEL: Key<LevelRule> = Key {
     path: "log.level",
-    help: &["off, error, warn, info, debug or trace; or per target: \"info,aws_config=debug\"."],
+    help: &[
+        "off, error, warn, info, debug or trace; or per target: \"info,aws_config=debug\".",
+        "Libraries are told at debug at most: at trace the AWS SDK's hold secrets.",
+    ],
     rule: LevelRule,
     default: || "info".to_string(),
     example: "",

@@ -194,6 +194,22 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_at_two_requests_a_second_is_delayed_by_seconds_when_it_meets_four_throttles() {
+        let start = Instant::now();
+        let mut limiter = Limiter::new(2.0, 4, start);
+        let mut now = start + Duration::from_secs(60);
+        for throttled in [true, true, true, true, false] {
+            now = limiter.ready_at(now) + Duration::from_micros(1);
+            assert!(limiter.try_take(now));
+            if throttled {
+                limiter.throttled(now, now + Duration::from_millis(20));
+            }
+        }
+        let delay = now - start - Duration::from_secs(60);
+        assert!(delay < Duration::from_secs(7), "{delay:?}");
+    }
+
+    #[test]
     fn it_never_falls_silent() {
         let mut now = Instant::now();
         let mut limiter = Limiter::new(10.0, 30, now);

@@ -153,23 +153,23 @@ impl Effects {
 /// All lanes that have anything in the store or are served.
 #[derive(Default)]
 pub(super) struct Lanes {
-    lanes: RwLock<HashMap<Lane, Arc<LaneState>>>,
+    states: RwLock<HashMap<Lane, Arc<LaneState>>>,
     dead: Mutex<HashMap<(Stage, Reason), i64>>,
     pauses: watch::Sender<Pauses>,
 }
 
 impl Lanes {
     pub fn get(&self, lane: &Lane) -> Arc<LaneState> {
-        if let Some(state) = self.lanes.read().unwrap_or_else(PoisonError::into_inner).get(lane) {
+        if let Some(state) = self.states.read().unwrap_or_else(PoisonError::into_inner).get(lane) {
             return Arc::clone(state);
         }
-        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = self.states.write().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(LaneState::new(lane.clone(), self.pauses.subscribe()));
         Arc::clone(lanes.entry(lane.clone()).or_insert_with(new))
     }
 
     pub fn all(&self) -> Vec<Lane> {
-        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let lanes = self.states.read().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<Lane> = lanes.keys().cloned().collect();
         all.sort();
         all
@@ -182,7 +182,7 @@ impl Lanes {
     /// Changes what is paused, and tells every lane.
     pub fn change_pauses(&self, change: impl FnOnce(&mut Pauses)) {
         self.pauses.send_modify(change);
-        for state in self.lanes.read().unwrap_or_else(PoisonError::into_inner).values() {
+        for state in self.states.read().unwrap_or_else(PoisonError::into_inner).values() {
             state.deliver.notify_one();
         }
     }

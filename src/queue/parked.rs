@@ -41,7 +41,7 @@ pub(super) fn park(
     for assessment in items {
         park_one(step, lane, &mut row, &assessment, coalesces)?;
     }
-    if row.parked != before { step.put_lane_row(lane, &row) } else { Ok(()) }
+    if row.parked == before { Ok(()) } else { step.put_lane_row(lane, &row) }
 }
 
 fn park_one(

@@ -1,6 +1,11 @@
 //! What an operator changes, with the real binary: over the socket, and without a daemon.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+};
 
 use patchferry::simulator::{Control, FleetConfig, SeverityCounts, SimulatorConfig};
 use serde_json::Value;
@@ -277,5 +282,50 @@ async fn a_receipt_tells_when_and_how_the_hub_was_told() {
     }
     let unknown = fails(&site, &["receipt", "i-0123456789abcdef0"], 1);
     assert!(unknown.contains("nothing is known of i-0123456789abcdef0"), "{unknown}");
+    exits_with_zero(daemon);
+}
+
+/// What the socket answers to some bytes.
+fn answer(site: &Site, request: &[u8]) -> String {
+    let mut stream = UnixStream::connect(site.state_dir().join("admin.sock")).unwrap();
+    stream.write_all(request).unwrap();
+    stream.write_all(b"\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    line
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_makes_no_sense_is_refused_by_the_socket_and_changes_nothing() {
+    let site = site(35).await;
+    let daemon = site.start();
+    let long = format!(
+        "{{\"command\":\"pause\",\"arguments\":{{\"reason\":\"{}\"}}}}",
+        "x".repeat(70_000)
+    );
+    for (request, told) in [
+        ("{not json", "makes no sense"),
+        (r#"{"command":"format","arguments":{}}"#, "knows no command"),
+        // A filter that isn't understood must not become one that admits everything.
+        (r#"{"command":"dead_drop","arguments":{"filter":{"nodes":["i-1"]}}}"#, "nodes"),
+        (r#"{"command":"dead_page","arguments":{"filter":{},"from":"41"}}"#, "no cursor"),
+        (r#"{"command":"dead_page","arguments":{"filter":{},"from":"\u00e9\u00e9"}}"#, "no cursor"),
+        (
+            r#"{"command":"dead_drop","arguments":{"filter":{},"keep_in":"here.jsonl"}}"#,
+            "absolute path",
+        ),
+        (long.as_str(), "over the limit"),
+    ] {
+        let line = answer(&site, request.as_bytes());
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        let text =
+            answer["refused"]["text"].as_str().unwrap_or_else(|| panic!("{request}: {line}"));
+        assert!(text.contains(told), "{text}");
+        assert_eq!(answer["refused"]["kind"], "usage", "{line}");
+    }
+    let state = fs::read_to_string(site.state_dir().join("audit.log")).unwrap();
+    assert_eq!(state.lines().count(), 2, "only what made sense was begun: {state}");
+    daemon.settle();
+    assert_true(&site);
     exits_with_zero(daemon);
 }

@@ -1,7 +1,7 @@
 //! What is interrupted: by a signal, by a kill, by a full store, by a pause. What was told as
 //! accepted is there, and the rest can follow.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fs, sync::Arc};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -15,16 +15,16 @@ use patchferry::{
     },
     queue::{PauseWhat, Queues},
     record::{Clock, Lane},
-    simulator::{Fault, Scope, Service},
     store::{Pause, SpaceLimits},
 };
+use rustix::fs::FallocateFlags;
 
 use super::{Ingest, accepted, held, line, node, site, write};
 use crate::{
-    daemon::exits_with_zero,
+    daemon::{exits_with_zero, space::Tmpfs},
     harness::{
         ACCOUNT, REGION,
-        child::{Site, text},
+        child::{Site, skipped, text},
     },
 };
 
@@ -138,28 +138,42 @@ async fn what_was_told_as_accepted_without_a_daemon_survives_the_command_s_sudde
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_store_is_full_the_input_waits_or_fails_if_it_may_not_wait() {
-    const LINES: usize = 6_000;
-    let site = site(64, "").await.with("PATCHFERRY_STORE__MAX_BYTES", "1MiB");
+async fn while_the_disk_is_full_the_input_waits_or_fails_if_it_may_not_wait() {
+    const LINES: usize = 1_200;
+    let site = site(64, "").await.with("PATCHFERRY_STORE__MIN_FREE_BYTES", "64MiB");
+    fs::create_dir(site.state_dir()).unwrap();
+    let Some(disk) = Tmpfs::mount(&site.state_dir(), "256m", false) else {
+        return skipped("no file system can be mounted here");
+    };
     let daemon = site.start();
     daemon.settle();
-    site.control.set_fault(Scope::of(Service::SecurityHub), Some(Fault::Outage));
+    let ballast = site.state_dir().join("ballast");
+    let free = rustix::fs::statvfs(&site.state_dir()).unwrap();
+    let free_bytes = free.f_bavail * free.f_frsize;
+    let file = fs::File::create(&ballast).unwrap();
+    rustix::fs::fallocate(file, FallocateFlags::empty(), 0, free_bytes - (32 << 20)).unwrap();
     let file = write(&site, &lines(LINES));
     let output = site.run(&["ingest", file.to_str().unwrap(), "--no-wait"]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("store.max_bytes") && said.contains("go on with --from-line"), "{said}");
-    let next = way_on(&said).to_string();
+    assert!(said.contains("store.min_free_bytes"), "{said}");
+    assert!(said.contains("no line was accepted"), "{said}");
+    assert_eq!(way_on(&said), 1);
 
-    let mut ingest = Ingest::start(&site, &[file.to_str().unwrap(), "--from-line", &next, "-v"]);
-    site.control.clear_faults();
-    while ingest.told().is_some() {}
-    let (status, _, said) = ingest.end();
-    assert_eq!(status.code(), Some(0), "{said}");
+    let ingest = Ingest::start(&site, &[file.to_str().unwrap()]);
+    let waits = ingest.complaint();
+    assert!(waits.starts_with("line 1 waits: "), "{waits}");
+    assert!(waits.contains("store.min_free_bytes"), "{waits}");
+    fs::remove_file(ballast).unwrap();
+    assert_eq!(ingest.complaint(), "patchferry takes lines again");
+    let (status, out, said) = ingest.end();
+    assert_eq!((status.code(), said.as_str()), (Some(0), ""));
+    assert_eq!(out, [format!("{LINES} accepted (on disk), 0 refused")]);
     daemon.settle();
     assert_eq!(held(&site), expected(LINES));
     assert_eq!(daemon.status()["accounting_imbalance"], 0);
     exits_with_zero(daemon);
+    drop(disk);
 }
 
 /// Queues in a new store, and the way into them.

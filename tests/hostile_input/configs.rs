@@ -1,7 +1,7 @@
 //! Configurations: whatever the file and the environment hold, they are read, or what is wrong is
 //! said; a secret is never repeated.
 
-use std::{collections::BTreeMap, ffi::OsString, os::unix::ffi::OsStringExt as _};
+use std::{collections::BTreeMap, ffi::OsString, os::unix::ffi::OsStringExt as _, path::Path};
 
 use patchferry::config::{Config, LoadOptions};
 use proptest::{prelude::*, test_runner::TestCaseResult};
@@ -30,9 +30,12 @@ fn samples() -> Vec<String> {
     vec![every, lanes, Config::init_text().to_string()]
 }
 
-fn is_judged(file: &[u8], environment: BTreeMap<String, OsString>) -> TestCaseResult {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let path = directory.path().join("patchferry.toml");
+fn is_judged(
+    directory: &Path,
+    file: &[u8],
+    environment: BTreeMap<String, OsString>,
+) -> TestCaseResult {
+    let path = directory.join("patchferry.toml");
     std::fs::write(&path, file).expect("the file is written");
     let options = LoadOptions { config: Some(path), environment, ..LoadOptions::default() };
     let said = match Config::load(&options) {
@@ -50,8 +53,9 @@ fn is_judged(file: &[u8], environment: BTreeMap<String, OsString>) -> TestCaseRe
 #[test]
 fn a_file_with_changed_bytes_is_read_or_refused() {
     let strategy = (prop::sample::select(samples()), byte_changes());
-    check("configuration files", 4_000, &strategy, |(sample, changes)| {
-        is_judged(&changed_bytes(sample.as_bytes(), &changes), BTreeMap::new())
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    check("configuration files", 1_000, &strategy, |(sample, changes)| {
+        is_judged(directory.path(), &changed_bytes(sample.as_bytes(), &changes), BTreeMap::new())
     });
 }
 
@@ -79,7 +83,8 @@ fn a_file_whose_values_were_exchanged_is_read_or_refused() {
     ];
     let changes = prop::collection::vec((any::<prop::sample::Index>(), values), 1..4);
     let strategy = (prop::sample::select(samples()), changes);
-    check("configuration values", 4_000, &strategy, |(sample, changes)| {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    check("configuration values", 1_000, &strategy, |(sample, changes)| {
         let mut lines: Vec<String> = sample.lines().map(str::to_string).collect();
         for (at, value) in changes {
             let keys: Vec<usize> =
@@ -88,7 +93,7 @@ fn a_file_whose_values_were_exchanged_is_read_or_refused() {
             let name = line.split(" = ").next().unwrap_or_default();
             *line = format!("{name} = {value}");
         }
-        is_judged(lines.join("\n").as_bytes(), BTreeMap::new())
+        is_judged(directory.path(), lines.join("\n").as_bytes(), BTreeMap::new())
     });
 }
 
@@ -117,7 +122,8 @@ fn an_environment_of_anything_is_read_or_refused() {
         "[0-9.:,/smhd%-]{0,20}".prop_map(String::into_bytes),
     ];
     let strategy = prop::collection::btree_map(names, values.prop_map(OsString::from_vec), 0..5);
-    check("environments", 4_000, &strategy, |environment| {
-        is_judged(samples()[1].as_bytes(), environment)
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    check("environments", 1_000, &strategy, |environment| {
+        is_judged(directory.path(), samples()[1].as_bytes(), environment)
     });
 }

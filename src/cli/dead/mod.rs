@@ -60,8 +60,8 @@ pub enum DeadCommand {
         /// Do it
         #[arg(long)]
         yes: bool,
-        /// Where to write them first; must not be there yet [default: below dropped/ in the state
-        /// directory]
+        /// Where to write them first; must not be there yet. The daemon writes it, if one runs
+        /// [default: below dropped/ in the state directory]
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
         #[arg(long)]

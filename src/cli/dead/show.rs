@@ -136,7 +136,9 @@ fn one(complete: &CompleteLetter, text: &mut String) -> Result<(), Failed> {
     );
     if !history.is_empty() {
         let _ = writeln!(text, "earlier letters of this node that were redriven:");
-        history.iter().for_each(|episode| earlier(episode, text));
+        for episode in history {
+            earlier(episode, text);
+        }
     }
     let _ = writeln!(text, "facts:\n{facts}\n");
     Ok(())

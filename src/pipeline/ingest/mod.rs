@@ -6,6 +6,7 @@
 //! that runs ends before its next request.
 //!
 //! - [`sweep`]: one complete read of the fleet.
+//! - `reads`: requests at the lane's pace, tried again.
 //! - [`change`]: which nodes are worth a closer look (pure).
 //! - [`file`]: lines that somebody hands in, without a sweep.
 //!
@@ -13,6 +14,7 @@
 
 mod change;
 pub mod file;
+mod reads;
 mod sweep;
 
 use std::{sync::Arc, time::Duration};
@@ -129,15 +131,14 @@ impl LaneIngest {
     async fn sweep(&self, lane: &Lane, limiter: &mut Limiter) -> Result<SweepReport, SweepError> {
         let began = Instant::now();
         let clients = self.session.clients().await?;
-        let sweep = sweep::Sweep {
+        let reads = reads::Reads {
             lane,
-            clients,
+            ssm: clients.ssm,
             queues: &self.queues,
             metrics: &self.metrics,
-            settings: &self.settings,
             limiter,
         };
-        let report = sweep.run().await?;
+        let report = sweep::Sweep::new(reads, &self.settings).run().await?;
         self.metrics.sweep_seconds.record(began.elapsed().as_secs_f64());
         self.complete(lane, &report, &self.metrics.lane(lane));
         Ok(report)
@@ -180,6 +181,7 @@ impl LaneIngest {
         let wait = match error {
             SweepError::Aws(AwsError { fault: Fault::Held { .. }, .. }) => HELD_INTERVAL,
             SweepError::Paused(_) => PAUSED_INTERVAL,
+            SweepError::Skipped(_) => self.settings.poll_interval,
             SweepError::Aws(_) | SweepError::PausedByOperator | SweepError::Queue(_) => {
                 backoff.next_delay()
             }

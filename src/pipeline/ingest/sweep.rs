@@ -6,28 +6,27 @@
 //!    non-compliant ones among them `DescribeInstancePatches`. Then the page is accepted.
 //!
 //! Guarantees: a page is accepted whole, durably, before the next is read; a sweep that fails
-//! half-way keeps what it accepted and proves nothing about nodes that it did not see; each read
-//! takes its number before its request goes out.
+//! half-way keeps what it accepted and proves nothing about nodes that it did not see; a node whose
+//! details SSM can't give is skipped, and stands in no other's way: the sweep then isn't complete,
+//! and the next one reads the node again.
 
-use std::{collections::HashMap, sync::Arc};
-
-use tokio::time::Instant;
+use std::{collections::HashMap, fmt, sync::Arc, time::Instant};
 
 use super::{
     Settings,
     change::{self, Yardstick},
+    reads::{Read, ReadError, Reads},
 };
 use crate::{
     aws::{
-        AwsError, Fault, LaneClients, Page,
+        AwsError, Fault,
         ssm::{ComplianceRow, PATCH_STATE_NODES_MAX},
     },
     failpoint::{self, FailPoint},
-    metrics::{Metrics, NodeVerdict, ObservationOutcome, SsmOperation, SsmOutcome},
-    pipeline::limiter::Limiter,
+    metrics::{Metrics, NodeVerdict, ObservationOutcome, SsmOperation},
     queue::{AcceptedNode, PAGE_ITEMS_MAX, QueueError, Queues, Seen, details},
     record::{
-        Clock, Lane, NodeId, Observation, PatchDetail, ReadNumber, Source, Stage, UnixMillis,
+        Clock, Lane, NodeId, Observation, PatchDetail, ReadNumber, Source, Stage, Text, UnixMillis,
         observation::{NodeInfo, PatchList, RawCompliance, RawPatchState},
     },
     store::{StoreError, codec},
@@ -40,7 +39,10 @@ const NODES_MAX: usize = 200_000;
 /// Manager quotas).
 const STALE_AFTER: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 
-/// Why a sweep ended early.
+/// After so many nodes in a row it isn't the nodes.
+const SKIPPED_IN_A_ROW_MAX: usize = 5;
+
+/// Why a sweep isn't complete.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     #[error(transparent)]
@@ -51,6 +53,19 @@ pub enum SweepError {
     PausedByOperator,
     #[error(transparent)]
     Queue(QueueError),
+    /// It has read all nodes but these.
+    #[error("{0}")]
+    Skipped(Box<Skipped>),
+}
+
+impl From<ReadError> for SweepError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Aws(error) => Self::Aws(error),
+            ReadError::Paused => Self::PausedByOperator,
+            ReadError::Queue(error) => error.into(),
+        }
+    }
 }
 
 impl From<QueueError> for SweepError {
@@ -107,15 +122,36 @@ struct Changed {
 
 /// What a sweep is made of.
 pub struct Sweep<'a> {
-    pub lane: &'a Lane,
-    pub clients: LaneClients,
-    pub queues: &'a Queues,
-    pub metrics: &'a Arc<Metrics>,
-    pub settings: &'a Settings,
-    pub limiter: &'a mut Limiter,
+    lane: &'a Lane,
+    reads: Reads<'a>,
+    queues: &'a Queues,
+    metrics: &'a Arc<Metrics>,
+    settings: &'a Settings,
+    skipped: Option<Skipped>,
+    skipped_in_a_row: usize,
 }
 
-impl Sweep<'_> {
+/// Nodes that SSM has failed to tell of, while it told of others.
+#[derive(Debug)]
+pub struct Skipped {
+    nodes: usize,
+    first: Text<128>,
+    error: AwsError,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { nodes, first, error } = self;
+        write!(f, "{nodes} of its nodes could not be read, {first} first: {error}")
+    }
+}
+
+impl<'a> Sweep<'a> {
+    pub(super) fn new(reads: Reads<'a>, settings: &'a Settings) -> Self {
+        let Reads { lane, queues, metrics, .. } = reads;
+        Self { lane, reads, queues, metrics, settings, skipped: None, skipped_in_a_row: 0 }
+    }
+
     /// Reads the whole fleet once.
     pub async fn run(mut self) -> Result<SweepReport, SweepError> {
         let mut nodes = self.nodes().await?;
@@ -123,11 +159,13 @@ impl Sweep<'_> {
         let mut judged = 0;
         let mut from = None;
         loop {
-            let read = self.begin_read().await?;
-            let sent_at = Instant::now();
-            let answer = self.clients.ssm.compliance_summaries(from).await;
-            let page =
-                self.counted(SsmOperation::ListResourceComplianceSummaries, sent_at, answer)?;
+            let Read { number: read, page } = self
+                .reads
+                .ask(SsmOperation::ListResourceComplianceSummaries, |ssm| {
+                    let from = from.clone();
+                    async move { ssm.compliance_summaries(from).await }
+                })
+                .await?;
             failpoint::reach(FailPoint::SweepPageRead);
             let read_at = self.clock().now();
             judged += page.items.len();
@@ -141,7 +179,10 @@ impl Sweep<'_> {
         report.never_scanned = nodes.0.len();
         report.nodes = judged + report.never_scanned;
         self.show(&report);
-        Ok(report)
+        match self.skipped {
+            None => Ok(report),
+            Some(skipped) => Err(SweepError::Skipped(Box::new(skipped))),
+        }
     }
 
     fn clock(&self) -> &Clock {
@@ -153,10 +194,13 @@ impl Sweep<'_> {
         let mut nodes = NodeDirectory::default();
         let mut from = None;
         loop {
-            self.begin_read().await?;
-            let sent_at = Instant::now();
-            let answer = self.clients.ssm.node_information(from).await;
-            let page = self.counted(SsmOperation::DescribeInstanceInformation, sent_at, answer)?;
+            let Read { page, .. } = self
+                .reads
+                .ask(SsmOperation::DescribeInstanceInformation, |ssm| {
+                    let from = from.clone();
+                    async move { ssm.node_information(from).await }
+                })
+                .await?;
             for row in page.items {
                 nodes.insert(row.node.as_str(), &row.info);
             }
@@ -195,8 +239,7 @@ impl Sweep<'_> {
             }
         }
         for group in chunks(changed) {
-            report.accepted += group.len();
-            self.take_changed(group, read, read_at).await?;
+            report.accepted += self.take_changed(group, read, read_at).await?;
         }
         Ok(())
     }
@@ -206,7 +249,7 @@ impl Sweep<'_> {
         group: Vec<Changed>,
         read: ReadNumber,
         read_at: UnixMillis,
-    ) -> Result<(), SweepError> {
+    ) -> Result<usize, SweepError> {
         let ids: Vec<NodeId> =
             group.iter().filter_map(|changed| changed.row.node.as_str().parse().ok()).collect();
         let mut states = self.patch_states(&ids).await?;
@@ -220,8 +263,16 @@ impl Sweep<'_> {
                     seen = None;
                     (None, Vec::new())
                 }
+                Err(SweepError::Aws(error)) if self.may_skip(&error) => {
+                    states.remove(node.as_str());
+                    self.skip(node, error);
+                    continue;
+                }
                 listed => listed?,
             };
+            if list.is_some() {
+                self.skipped_in_a_row = 0;
+            }
             let observation = Observation {
                 patch_state: states.remove(node.as_str()),
                 node_info: info.and_then(|info| info.unpack()),
@@ -239,7 +290,8 @@ impl Sweep<'_> {
         // What SSM tells that nobody asked for makes no sense, but isn't swallowed either.
         accepted
             .extend(states.into_iter().map(|(node, state)| unasked(&node, state, read, read_at)));
-        let count = accepted.len() as u64;
+        let nodes = accepted.len();
+        let count = nodes as u64;
         let began = Instant::now();
         let outcome = self.queues.accept(self.lane, accepted).await;
         self.metrics.stage_seconds[Stage::Ingest].record(began.elapsed().as_secs_f64());
@@ -248,12 +300,26 @@ impl Sweep<'_> {
             Ok(()) => {
                 failpoint::reach(FailPoint::ObservationsCommitted);
                 counted[ObservationOutcome::Accepted].increment(count);
-                Ok(())
+                Ok(nodes)
             }
             Err(error) => {
                 counted[ObservationOutcome::Refused].increment(count);
                 Err(error.into())
             }
+        }
+    }
+
+    /// Whether the sweep goes on without a node that met this: not if SSM as a whole is out.
+    fn may_skip(&self, error: &AwsError) -> bool {
+        matches!(error.fault, Fault::Unavailable { .. })
+            && self.skipped_in_a_row < SKIPPED_IN_A_ROW_MAX
+    }
+
+    fn skip(&mut self, node: Text<128>, error: AwsError) {
+        self.skipped_in_a_row += 1;
+        match &mut self.skipped {
+            Some(skipped) => skipped.nodes += 1,
+            None => self.skipped = Some(Skipped { nodes: 1, first: node, error }),
         }
     }
 
@@ -267,10 +333,13 @@ impl Sweep<'_> {
         }
         let mut from = None;
         loop {
-            self.begin_read().await?;
-            let sent_at = Instant::now();
-            let answer = self.clients.ssm.patch_states(ids, from).await;
-            let page = self.counted(SsmOperation::DescribeInstancePatchStates, sent_at, answer)?;
+            let Read { page, .. } = self
+                .reads
+                .ask(SsmOperation::DescribeInstancePatchStates, |ssm| {
+                    let from = from.clone();
+                    async move { ssm.patch_states(ids, from).await }
+                })
+                .await?;
             states.extend(page.items.into_iter().map(|row| (row.node.to_string(), row.state)));
             from = page.next;
             if from.is_none() {
@@ -294,51 +363,23 @@ impl Sweep<'_> {
         let mut from = None;
         let mut first = None;
         loop {
-            let read = self.begin_read().await?;
-            first.get_or_insert(read);
-            let sent_at = Instant::now();
-            let answer = self.clients.ssm.patches(&node, from).await;
-            let page = self.counted(SsmOperation::DescribeInstancePatches, sent_at, answer)?;
+            let Read { number, page } = self
+                .reads
+                .ask(SsmOperation::DescribeInstancePatches, |ssm| {
+                    let (node, from) = (node.clone(), from.clone());
+                    async move { ssm.patches(&node, from).await }
+                })
+                .await?;
+            let read = *first.get_or_insert(number);
             total += page.items.len();
             let room = details::PATCHES_KEPT_MAX.saturating_sub(patches.len());
             patches.extend(page.items.into_iter().take(room));
             from = page.next;
             if from.is_none() {
-                break;
+                let (list, chunks) = super::patch_list(read, &patches, total);
+                return Ok((Some(list), chunks));
             }
         }
-        let Some(read) = first else { return Ok((None, Vec::new())) };
-        let (list, chunks) = super::patch_list(read, &patches, total);
-        Ok((Some(list), chunks))
-    }
-
-    /// Waits for a token and takes a read number; the last chance to stop.
-    async fn begin_read(&mut self) -> Result<ReadNumber, SweepError> {
-        self.limiter.take().await;
-        if self.queues.lane(self.lane).ingest_paused().is_some() {
-            return Err(SweepError::PausedByOperator);
-        }
-        Ok(self.queues.next_read(self.lane).await?)
-    }
-
-    /// Counts a request, and slows down if it was throttled.
-    fn counted<T>(
-        &mut self,
-        operation: SsmOperation,
-        sent_at: Instant,
-        answer: Result<Page<T>, AwsError>,
-    ) -> Result<Page<T>, AwsError> {
-        let outcome = match &answer {
-            Ok(_) => SsmOutcome::Ok,
-            Err(AwsError { fault: Fault::Throttled { .. }, .. }) => {
-                self.limiter.throttled(sent_at, Instant::now());
-                SsmOutcome::Throttled
-            }
-            Err(AwsError { fault: Fault::Held { .. }, .. }) => SsmOutcome::Denied,
-            Err(_) => SsmOutcome::Failed,
-        };
-        self.metrics.ssm_requests[operation][outcome].increment(1);
-        answer
     }
 
     fn show(&self, report: &SweepReport) {

@@ -36,7 +36,7 @@ impl Task {
         self.metrics.hub_requests[plan.outcome].increment(1);
         let acknowledged = plan.acknowledged() > 0;
         self.apply_lane_effect(&plan.lane, acknowledged, sent.instant).await?;
-        self.apply_fates(batch, plan, sent.at);
+        self.apply_fates(batch, &plan, sent.at);
         self.idle = false;
         if acknowledged {
             self.bury_condemned();
@@ -86,7 +86,7 @@ impl Task {
         Ok(())
     }
 
-    fn apply_fates(&mut self, batch: Vec<Prepared>, plan: Plan, sent_at: UnixMillis) {
+    fn apply_fates(&mut self, batch: Vec<Prepared>, plan: &Plan, sent_at: UnixMillis) {
         let rejecting = self.gate.is_held(HoldReason::Rejecting);
         let (mut verdicts, mut released, mut halves) = (Vec::new(), Vec::new(), Vec::new());
         let before = self.acknowledged;

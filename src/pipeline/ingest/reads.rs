@@ -1,0 +1,110 @@
+//! Requests to SSM at a lane's pace, each with its read number, each tried again while time may
+//! heal what stands against it.
+//!
+//! Guarantees: every request that goes out has taken a token of the lane's limiter, the ones that
+//! are tried again too (the SDK's own retries are off), so that there is one place that slows
+//! down: a throttled answer cuts the limiter's rate, and the same request goes out again with
+//! the next token. A request is throttled [`THROTTLED_MAX`] times and fails otherwise
+//! [`FAILED_MAX`] times at most; then its error is the caller's.
+//!
+//! Deliberately doesn't know: what is asked, and what an answer means.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    aws::{AwsError, Fault, Page, Ssm},
+    metrics::{Metrics, SsmOperation, SsmOutcome},
+    pipeline::limiter::Limiter,
+    queue::{QueueError, Queues},
+    record::{Lane, ReadNumber},
+};
+
+/// At the limiter's lowest rate these take a minute.
+const THROTTLED_MAX: u32 = 12;
+/// As often as AWS's SDKs try.
+const FAILED_MAX: u32 = 3;
+/// The longest wait after the first failure; it doubles with each, drawn between nothing and that.
+const FAILED_WAIT: Duration = Duration::from_secs(1);
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error("ingest is paused by an operator")]
+    Paused,
+}
+
+/// See the module.
+pub(super) struct Reads<'a> {
+    pub lane: &'a Lane,
+    pub ssm: Ssm,
+    pub queues: &'a Queues,
+    pub metrics: &'a Arc<Metrics>,
+    pub limiter: &'a mut Limiter,
+}
+
+/// A page, and the number of the request that it answers.
+pub(super) struct Read<T> {
+    pub number: ReadNumber,
+    pub page: Page<T>,
+}
+
+impl Reads<'_> {
+    /// Sends the request that `call` makes until it is answered.
+    pub async fn ask<T, F, C>(
+        &mut self,
+        operation: SsmOperation,
+        mut call: C,
+    ) -> Result<Read<T>, ReadError>
+    where
+        C: FnMut(Ssm) -> F,
+        F: Future<Output = Result<Page<T>, AwsError>>,
+    {
+        let (mut throttled, mut failed) = (0, 0);
+        loop {
+            self.limiter.take().await;
+            // The last chance to stop.
+            if self.queues.lane(self.lane).ingest_paused().is_some() {
+                return Err(ReadError::Paused);
+            }
+            let number = self.queues.next_read(self.lane).await?;
+            let sent_at = Instant::now();
+            let answer = call(self.ssm.clone()).await;
+            let outcome = outcome(&answer);
+            self.metrics.ssm_requests[operation][outcome].increment(1);
+            let error = match answer {
+                Ok(page) => return Ok(Read { number, page }),
+                Err(error) => error,
+            };
+            match outcome {
+                SsmOutcome::Throttled if throttled < THROTTLED_MAX => {
+                    throttled += 1;
+                    self.limiter.throttled(sent_at, Instant::now());
+                }
+                SsmOutcome::Failed
+                    if failed + 1 < FAILED_MAX
+                        && matches!(error.fault, Fault::Unavailable { .. }) =>
+                {
+                    let longest = FAILED_WAIT * 2_u32.pow(failed);
+                    failed += 1;
+                    tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
+                }
+                _ => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn outcome<T>(answer: &Result<Page<T>, AwsError>) -> SsmOutcome {
+    match answer {
+        Ok(_) => SsmOutcome::Ok,
+        Err(AwsError { fault: Fault::Throttled { .. }, .. }) => SsmOutcome::Throttled,
+        Err(AwsError { fault: Fault::Held { .. }, .. }) => SsmOutcome::Denied,
+        Err(_) => SsmOutcome::Failed,
+    }
+}
