@@ -202,10 +202,12 @@ mod tests {
             now = limiter.ready_at(now) + Duration::from_micros(1);
             assert!(limiter.try_take(now));
             if throttled {
-                limiter.throttled(now, now + Duration::from_millis(20));
+                let sent_at = now;
+                now += Duration::from_millis(20);
+                limiter.throttled(sent_at, now);
             }
         }
-        let delay = now - start - Duration::from_secs(60);
+        let delay = now.duration_since(start + Duration::from_secs(60));
         assert!(delay < Duration::from_secs(7), "{delay:?}");
     }
 

@@ -136,7 +136,8 @@ impl<R: Read> Pump<R> {
             return Ok(None);
         }
         let cut = !bytes.ends_with(b"\n") && bytes.len() as u64 == kept_max;
-        let more = if cut { self.reader.skip_until(b'\n')? } else { 0 };
+        // Its own end isn't part of it.
+        let more = if cut { self.reader.skip_until(b'\n')?.saturating_sub(1) } else { 0 };
         if bytes.ends_with(b"\n") {
             bytes.pop();
         }
