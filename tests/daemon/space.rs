@@ -192,7 +192,7 @@ async fn a_disk_that_fills_up_amid_commits_loses_nothing_and_is_never_taken_for_
         rescan(&site.control, 0.8);
         let some = accepted(&status) + rng.u64(100..300);
         let status = daemon.wait_for_status("commits, and a backlog", |status| {
-            accepted(status) >= some && queued(status) > 100
+            accepted(status) >= some && queued(status) > 20
         });
         acknowledged = accepted(&status);
         fill(&ballast);
