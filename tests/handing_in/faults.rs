@@ -148,7 +148,7 @@ async fn while_the_disk_is_full_the_input_waits_or_fails_if_it_may_not_wait() {
     let daemon = site.start();
     daemon.settle();
     let ballast = site.state_dir().join("ballast");
-    let free = rustix::fs::statvfs(&site.state_dir()).unwrap();
+    let free = rustix::fs::statvfs(site.state_dir()).unwrap();
     let free_bytes = free.f_bavail * free.f_frsize;
     let file = fs::File::create(&ballast).unwrap();
     rustix::fs::fallocate(file, FallocateFlags::empty(), 0, free_bytes - (32 << 20)).unwrap();
