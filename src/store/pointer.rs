@@ -13,7 +13,7 @@
 
 use std::fmt::Write as _;
 
-use super::version::FormatVersion;
+use super::version::{FORMAT_VERSION, FormatVersion};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,33 +47,38 @@ impl Pointer {
         text
     }
 
-    /// `None` if the text is damaged.
+    /// `None` if the text is damaged. Of a format that is newer than this patchferry only that is
+    /// believed, whatever form its text has: it is to be left alone.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines();
+        let (body, is_checked) = checked(text)?;
+        let mut lines = body.lines();
         let number = lines.next()?.strip_prefix("store-")?.parse().ok()?;
         let format = FormatVersion(lines.next()?.strip_prefix("format ")?.parse().ok()?);
-        let mut previous = Previous::None;
-        let mut line = lines.next();
-        if let Some(discarded) = line.and_then(|line| line.strip_prefix("discards store-")) {
-            previous = Previous::Discard(discarded.parse().ok()?);
-            line = lines.next();
-        } else if let Some(kept) = line.and_then(|line| line.strip_prefix("sets-aside store-")) {
-            previous = Previous::SetAside(kept.parse().ok()?);
-            line = lines.next();
+        if format > FORMAT_VERSION {
+            return Some(Self { number, format, previous: Previous::None });
         }
-        match line {
-            None if format == FormatVersion(1) && previous == Previous::None => {}
-            Some(line) => {
-                let crc = u32::from_str_radix(line.strip_prefix("crc ")?, 16).ok()?;
-                let (body, _) = text.rsplit_once("crc ")?;
-                if crc32fast::hash(body.as_bytes()) != crc {
-                    return None;
-                }
-            }
-            None => return None,
-        }
-        Some(Self { number, format, previous })
+        let previous = lines.next().map_or(Some(Previous::None), Previous::parse)?;
+        let is_format_1 = format == FormatVersion(1) && previous == Previous::None;
+        let is_whole = lines.next().is_none() && (is_checked || is_format_1);
+        is_whole.then_some(Self { number, format, previous })
     }
+}
+
+impl Previous {
+    fn parse(line: &str) -> Option<Self> {
+        if let Some(number) = line.strip_prefix("discards store-") {
+            return Some(Self::Discard(number.parse().ok()?));
+        }
+        let number = line.strip_prefix("sets-aside store-")?;
+        Some(Self::SetAside(number.parse().ok()?))
+    }
+}
+
+/// The text before its checksum, and whether it has one; `None` if that doesn't match.
+fn checked(text: &str) -> Option<(&str, bool)> {
+    let Some((body, crc)) = text.rsplit_once("crc ") else { return Some((text, false)) };
+    let crc = u32::from_str_radix(crc.trim_end_matches('\n'), 16).ok()?;
+    (crc32fast::hash(body.as_bytes()) == crc).then_some((body, true))
 }
 
 #[cfg(test)]
@@ -83,7 +88,7 @@ mod tests {
     const SAMPLES: [Pointer; 3] = [
         Pointer { number: 1, format: FormatVersion(2), previous: Previous::None },
         Pointer { number: 20, format: FormatVersion(2), previous: Previous::Discard(19) },
-        Pointer { number: 3, format: FormatVersion(7), previous: Previous::SetAside(1) },
+        Pointer { number: 3, format: FORMAT_VERSION, previous: Previous::SetAside(1) },
     ];
 
     #[test]
@@ -98,6 +103,13 @@ mod tests {
         let expected = Pointer { number: 1, format: FormatVersion(1), previous: Previous::None };
         assert_eq!(Pointer::parse("store-1\nformat 1\n"), Some(expected));
         assert_eq!(Pointer::parse("store-1\nformat 2\n"), None);
+    }
+
+    #[test]
+    fn a_newer_format_is_known_as_such_whatever_else_is_said() {
+        for text in ["store-4\nformat 9\n", "store-4\nformat 9\nby the way\n"] {
+            assert_eq!(Pointer::parse(text).map(|it| it.format), Some(FormatVersion(9)));
+        }
     }
 
     #[test]
