@@ -119,6 +119,17 @@ pub fn reach(point: FailPoint) {
     let _ = point;
 }
 
+/// Whether this is the point that is armed: never, in a release build.
+pub fn is_armed(point: FailPoint) -> bool {
+    #[cfg(debug_assertions)]
+    return armed::is_armed(point);
+    #[cfg(not(debug_assertions))]
+    {
+        let _ = point;
+        false
+    }
+}
+
 /// Whether a variable of the environment is for this module: never, in a release build.
 pub fn owns_variable(name: &str) -> bool {
     cfg!(debug_assertions) && name == VARIABLE
@@ -155,6 +166,11 @@ mod armed {
             }
         }
         std::process::abort();
+    }
+
+    pub(super) fn is_armed(point: FailPoint) -> bool {
+        let armed = ARMED.get_or_init(from_environment);
+        armed.as_ref().is_some_and(|armed| armed.point == point)
     }
 
     /// A point that doesn't exist must not let a test pass.

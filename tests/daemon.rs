@@ -3,11 +3,13 @@
 mod damage;
 mod fsync;
 mod http;
+mod migration;
 mod operator;
 mod refusals;
 mod secrets;
 mod shutdown;
 pub mod space;
+mod store_commands;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 

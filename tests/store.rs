@@ -1,6 +1,10 @@
 //! The store and the queues through their public API: against a plain model, and at their limits.
 
+mod corruption;
 mod dead;
+pub mod format;
+mod full_disk;
+mod mark;
 mod model;
 
 use std::path::Path;
@@ -40,6 +44,36 @@ fn key(number: u64) -> Key {
 
 async fn get(queues: &Queues, number: u64) -> Option<Vec<u8>> {
     queues.store().read(move |reader: &Reader<'_>| reader.get(&key(number))).await.unwrap()
+}
+
+/// Damages a record of several tables behind the store's back: bytes, indexes and counts no
+/// longer agree.
+pub async fn damage_records(state_dir: &Path) {
+    let queues = open(state_dir, Clock::system());
+    let damaged = queues.store().commit(Commit::durable(1), |tx| {
+        let lane = "111122223333/us-east-1";
+        let details = Key::new(Table::Details).text(lane).text("i-00000000").u64(7).u16(0);
+        tx.put(&details, patchferry::store::codec::encode(0, &Vec::<u8>::new()))?;
+        let outbox = Key::new(Table::Outbox).text(lane).u8(0).u64(u64::MAX);
+        tx.put(&outbox, vec![1; 40])?;
+        let desired = Key::new(Table::Desired).text(lane).text("i-00000000");
+        tx.put(&desired, vec![1; 40])?;
+        // The store's own counter of live bytes.
+        tx.add(CounterId(30), 5);
+        Ok(())
+    });
+    damaged.await.unwrap();
+    queues.close().await.unwrap();
+}
+
+/// Removes a store's identity, as damage would: it is set aside at its next opening.
+pub async fn lose_identity(state_dir: &Path) {
+    let queues = open(state_dir, Clock::system());
+    let removed = queues
+        .store()
+        .commit(Commit::durable(1), |tx| tx.remove(&Key::new(Table::Meta).text("identity")));
+    assert!(removed.await.unwrap());
+    queues.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ impl Status {
     pub fn attention(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.defects(&mut found);
+        self.store(&mut found);
         self.ingest(&mut found);
         self.pauses(&mut found);
         self.lanes(&mut found);
@@ -38,6 +39,29 @@ impl Status {
                 "the accounting is off by {imbalance}: a defect; keep the state directory and report \
                  it"
             ));
+        }
+    }
+
+    fn store(&self, found: &mut Vec<String>) {
+        let store = &self.store;
+        if store.rolled_back {
+            found.push(
+                "possible loss: the store is older than it was known to be; all is read back, feed \
+                 again what came from files, and look at the disk"
+                    .into(),
+            );
+        }
+        if store.quarantines > 0 {
+            let stores = count(store.quarantines, "corrupt store");
+            found.push(format!(
+                "{stores} set aside: `patchferry store salvage`, then remove quarantine-<n>"
+            ));
+        }
+        if store.file_grows {
+            found.push(
+                "the store's file grows without its content: restart, then `patchferry store compact`"
+                    .into(),
+            );
         }
     }
 

@@ -69,6 +69,23 @@ struct Line<'a> {
     reason: Option<&'a str>,
 }
 
+/// Notes what was done to a store while nobody served it, once it has ended; an error is its
+/// reason. For commands that put another store in its place, and so can't go through a handler.
+pub async fn note(
+    state_dir: &Path,
+    at: UnixMillis,
+    command: &'static str,
+    arguments: Value,
+    ended: Result<Value, String>,
+) -> io::Result<()> {
+    let entry = Entry { caller: Caller::this_process(), command, arguments };
+    let outcome = match ended {
+        Ok(answer) => Outcome::Done(answer),
+        Err(reason) => Outcome::Refused(reason),
+    };
+    Audit::new(state_dir).append(at, &entry, None, &outcome).await.map(drop)
+}
+
 /// See the module.
 pub(super) struct Audit {
     path: PathBuf,

@@ -6,7 +6,7 @@
 //! brings them to a running daemon.
 
 pub mod attention;
-mod audit;
+pub mod audit;
 pub mod command;
 pub mod commands;
 mod connections;

@@ -160,6 +160,15 @@ pub struct StoreStatus {
     pub file_bytes: u64,
     /// Of the file system.
     pub free_bytes: u64,
+    /// Stores that were found corrupt and are kept.
+    #[serde(default)]
+    pub quarantines: u64,
+    /// When it was opened, the store was older than it was known to be.
+    #[serde(default)]
+    pub rolled_back: bool,
+    /// Its file grows without what it holds.
+    #[serde(default)]
+    pub file_grows: bool,
 }
 
 /// The status with what follows from it: what `/api/v1/status` and `status --json` give.

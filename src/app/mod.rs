@@ -5,14 +5,18 @@
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
+//! - [`watchdog`]: ends a process whose commits hang.
 //! - [`offline`]: the same store, looked at while no daemon runs.
+//! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
 mod housekeeping;
 pub mod ingest;
 mod lanes;
+pub mod maintenance;
 mod observe;
 pub mod offline;
 mod settings;
+mod watchdog;
 
 use std::{
     net::SocketAddr,
@@ -105,7 +109,7 @@ pub fn open_queues(
     clock: Clock,
 ) -> Result<Queues, StartError> {
     let opened = store::open(&OpenOptions { state_dir: state_dir.to_path_buf() })?;
-    let current = migrations::migrate(opened)?;
+    let (current, _) = migrations::migrate(opened)?;
     let store = Store::start(current, limits)?;
     Ok(Queues::open(store, clock)?)
 }
@@ -127,6 +131,8 @@ impl App {
         });
         let commits = Arc::clone(&metrics);
         queues.store().observe_commits(move |seconds| commits.store_commit_seconds.record(seconds));
+
+        watchdog::watch(&queues.store().pulse());
 
         let shutdown = CancellationToken::new();
         let lane_configs = lanes::resolve(&config, &aws).await?;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ServedLane,
     ingest::{RunningIngest, Taking},
-    offline,
+    offline, watchdog,
 };
 use crate::{
     admin::{
@@ -17,7 +17,7 @@ use crate::{
         http::{Health, StatusSource},
         status::{LaneStatus, QueueStatus, Status, StoreStatus},
     },
-    metrics::{LaneState, Metrics, PauseReason, Queue},
+    metrics::{LaneState, Metrics, PauseReason, Queue, StoreAlarm},
     pipeline::{deliver::LaneView, ingest::SweepStatus},
     queue::{PauseWhat, QueueError, Queues},
     record::{Lane, Reason, Severity, Stage, UnixMillis},
@@ -26,9 +26,6 @@ use crate::{
 
 /// How often gauges are brought up to date.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
-/// A commit takes milliseconds; one that takes longer than this hangs.
-const COMMIT_TIME_MAX: Duration = Duration::from_secs(30);
-
 struct Looked {
     sweeps: watch::Receiver<SweepStatus>,
     view: watch::Receiver<LaneView>,
@@ -137,6 +134,14 @@ impl Observer {
         metrics.store_file_bytes.set(f64_of(space.file_bytes));
         metrics.store_max_bytes.set(f64_of(space.live_bytes_max));
         metrics.store_free_bytes.set(f64_of(space.free_bytes));
+        let store = self.queues.store();
+        for (label, is_on) in [
+            (StoreAlarm::Quarantine, !store.quarantines().is_empty()),
+            (StoreAlarm::RolledBack, store.alarms().rolled_back.is_some()),
+            (StoreAlarm::FileGrows, space.bloated),
+        ] {
+            metrics.store_alarm[label].set(if is_on { 1.0 } else { 0.0 });
+        }
         for (label, pause) in
             [(PauseReason::LiveBytes, Pause::LiveBytes), (PauseReason::FreeSpace, Pause::FreeSpace)]
         {
@@ -208,7 +213,7 @@ impl StatusSource for Observer {
     fn health(&self) -> Health {
         let mut health = Health::default();
         let busy = self.queues.store().busy_for();
-        if busy > COMMIT_TIME_MAX {
+        if busy > watchdog::commit_time_max() {
             health
                 .not_alive
                 .push(format!("a commit has taken {} s: the disk hangs", busy.as_secs()));

@@ -142,6 +142,9 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
             max_bytes: space.live_bytes_max,
             file_bytes: space.file_bytes,
             free_bytes: space.free_bytes,
+            quarantines: queues.store().quarantines().len() as u64,
+            rolled_back: queues.store().alarms().rolled_back.is_some(),
+            file_grows: space.bloated,
         },
     })
 }

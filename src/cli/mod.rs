@@ -18,6 +18,7 @@ mod receipt;
 mod run;
 mod state;
 mod status;
+mod store;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -65,6 +66,9 @@ enum Command {
     /// Hand in patch states as JSON lines; what is accepted is on disk
     #[command(after_long_help = ingest::HELP)]
     Ingest(ingest::IngestArgs),
+    /// Check, back up, restore, compact and migrate the store, and salvage what a corrupt one held
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// Where to look: the global options.
@@ -127,6 +131,7 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Resume(args) => pause::resume(&args, &place).await,
         Command::Receipt(args) => receipt::receipt(&args, &place).await,
         Command::Ingest(args) => ingest::ingest(&args, &place).await,
+        Command::Store(command) => store::store(command, &place).await,
     }
 }
 

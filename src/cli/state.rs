@@ -1,5 +1,7 @@
 //! Reaching the state: over the socket of a running daemon, or the store itself.
 
+use std::path::Path;
+
 use super::{Exit, Failed, Place};
 use crate::{
     admin::{
@@ -90,27 +92,7 @@ fn refused(refusal: &Refusal) -> Failed {
 /// Opens the store of a daemon that doesn't run.
 async fn open(config: &Config) -> Result<Queues, Failed> {
     let state_dir = config.state_dir.clone();
-    match store::owner_uid(&state_dir) {
-        Ok(owner) if owner == rustix::process::geteuid().as_raw() => {}
-        Ok(owner) => {
-            return Err(Failed::new(
-                Exit::NotPermitted,
-                format!(
-                    "{} belongs to uid {owner}: run this as that user, lest it can't open its store afterwards",
-                    state_dir.display()
-                ),
-            ));
-        }
-        Err(error) => {
-            return Err(Failed::new(
-                Exit::Store,
-                format!(
-                    "there is no state directory {}: {error}; name another with --state-dir",
-                    state_dir.display()
-                ),
-            ));
-        }
-    }
+    check_owner(&state_dir)?;
     let limits = SpaceLimits {
         live_bytes_max: config.store.max_bytes,
         free_bytes_min: config.store.min_free_bytes,
@@ -121,6 +103,27 @@ async fn open(config: &Config) -> Result<Queues, Failed> {
         Ok(Ok(queues)) => Ok(queues),
         Ok(Err(error)) => Err(start_failed(&error)),
         Err(error) => Err(Failed::new(Exit::Store, format!("opening the store failed: {error}"))),
+    }
+}
+
+/// Refuses unless the state directory is there and is the caller's.
+pub fn check_owner(state_dir: &Path) -> Result<(), Failed> {
+    match store::owner_uid(state_dir) {
+        Ok(owner) if owner == rustix::process::geteuid().as_raw() => Ok(()),
+        Ok(owner) => Err(Failed::new(
+            Exit::NotPermitted,
+            format!(
+                "{} belongs to uid {owner}: run this as that user, lest it can't open its store afterwards",
+                state_dir.display()
+            ),
+        )),
+        Err(error) => Err(Failed::new(
+            Exit::Store,
+            format!(
+                "there is no state directory {}: {error}; name another with --state-dir",
+                state_dir.display()
+            ),
+        )),
     }
 }
 

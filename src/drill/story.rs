@@ -136,11 +136,11 @@ impl Story {
         self.judge().await
     }
 
-    /// Whatever has happened before: no child is left.
+    /// Whatever has happened before: no child is left, at once, lest a second signal leaves one.
     pub async fn end(&mut self) {
         self.screen.close();
         if let Some(life) = self.life.take() {
-            let _ = life.terminate(STOP_MAX).await;
+            let _ = life.kill().await;
         }
     }
 

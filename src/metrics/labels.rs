@@ -140,6 +140,18 @@ label! {
 }
 
 label! {
+    /// What of the store needs a person.
+    StoreAlarm as "alarm" {
+        /// A store that was found corrupt was set aside and may hold what waited in it.
+        Quarantine = "quarantine",
+        /// When it was opened, it was older than it was known to be.
+        RolledBack = "rolled_back",
+        /// Its file grows without what it holds.
+        FileGrows = "file_grows",
+    }
+}
+
+label! {
     /// What was put right on the way rather than refused.
     Correction as "kind" {
         /// A time in the future became the time of reading.

@@ -24,7 +24,7 @@ use ::metrics::{Recorder as _, with_local_recorder};
 pub use family::Family;
 pub use labels::{
     Correction, FindingOutcome, HoldReason, HubOutcome, Label, NodeVerdict, ObservationOutcome,
-    PauseReason, Queue, SsmOperation, SsmOutcome,
+    PauseReason, Queue, SsmOperation, SsmOutcome, StoreAlarm,
 };
 pub use lanes::{LaneGauge, LaneMetrics, LaneState, SERIES_PER_LANE_MAX};
 pub use latency::LatencySummary;
@@ -133,6 +133,9 @@ catalogue! {
     pub store_free_bytes: Gauge = "patchferry_store_free_bytes";
     /// Time that a commit to the store took, its flush included.
     pub store_commit_seconds: Histogram = "patchferry_store_commit_seconds" [COMMIT_SECONDS];
+    /// 1 for what of the store needs a person: a store that was set aside, one that is older than
+    /// it was, a file that grows without its content.
+    pub store_alarm: Family<StoreAlarm, Gauge> = "patchferry_store_alarm";
     /// 1 for each reason why ingest takes nothing more; its source keeps the rest.
     pub ingest_paused: Family<PauseReason, Gauge> = "patchferry_ingest_paused";
 }

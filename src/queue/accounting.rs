@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::store::{
-    CounterId, Reader, Store, StoreError, codec,
+    CounterId, Counters, Reader, Store, StoreError, codec,
     keys::{Key, Table},
 };
 
@@ -66,19 +66,28 @@ impl Accounting {
 }
 
 pub(super) fn read(store: &Store) -> Accounting {
+    from_counters(|counter| store.counter(counter))
+}
+
+/// As a store's counters say.
+pub(super) fn of(counters: &Counters) -> Accounting {
+    from_counters(|counter| counters[usize::from(counter.0)])
+}
+
+fn from_counters(of: impl Fn(CounterId) -> i64) -> Accounting {
     Accounting {
-        accepted: store.counter(ACCEPTED),
-        delivered: store.counter(DELIVERED),
-        coalesced: store.counter(COALESCED),
-        unchanged: store.counter(UNCHANGED),
-        dead: store.counter(DEAD),
-        dropped: store.counter(DROPPED),
+        accepted: of(ACCEPTED),
+        delivered: of(DELIVERED),
+        coalesced: of(COALESCED),
+        unchanged: of(UNCHANGED),
+        dead: of(DEAD),
+        dropped: of(DROPPED),
         queued: Queued {
-            observed: store.counter(OBSERVED),
-            assessed: store.counter(ASSESSED),
-            outbox: store.counter(OUTBOX),
-            delayed: store.counter(DELAYED),
-            parked: store.counter(PARKED),
+            observed: of(OBSERVED),
+            assessed: of(ASSESSED),
+            outbox: of(OUTBOX),
+            delayed: of(DELAYED),
+            parked: of(PARKED),
         },
     }
 }

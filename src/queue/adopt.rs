@@ -10,13 +10,14 @@ use std::collections::HashSet;
 use super::{
     QueueError, Queues,
     ledger::{self, Desired, LaneRow, ReadBack},
+    table_prefix,
     transition::Transition,
 };
 use crate::{
     failpoint::{self, FailPoint},
     record::{Finding, Lane, ReadNumber, Revision, UnixMillis},
     store::{
-        Commit, StoreError, codec,
+        Commit, Store, StoreError, codec,
         keys::{KeyFields, Table},
     },
 };
@@ -47,6 +48,29 @@ impl Queues {
     /// Begins a read-back: nothing is sent or judged in the lane until it is finished.
     pub async fn begin_read_back(&self, lane: &Lane) -> Result<(), QueueError> {
         self.set_read_back(lane, ReadBack::Pending).await
+    }
+
+    /// Has every lane that the store knows begin with a read-back: what is in the store is older
+    /// than what the hubs were told. For the opening, in the first commit of all.
+    pub(super) fn want_read_back(&self) -> Result<(), QueueError> {
+        let prefix = table_prefix(Table::Lane);
+        let rows = self.store.read_blocking(|reader| reader.page(&prefix, &prefix, usize::MAX))?;
+        let count = rows.len();
+        self.store.commit_blocking(Commit::durable(count), move |tx| {
+            for (key, value) in rows {
+                // A row that can't be read counts as one that isn't there: pending.
+                let Ok((tag, row)) = codec::decode::<LaneRow>(&value) else { continue };
+                let row = LaneRow { read_back: ReadBack::Pending, ..row };
+                tx.put(&key, codec::encode(tag, &row))?;
+            }
+            Store::noted_read_back(tx)
+        })?;
+        tracing::warn!(
+            lanes = count,
+            "the store may be older than what its hubs were told: every lane is read back from its \
+             hub before anything is sent"
+        );
+        Ok(())
     }
 
     /// Ends a read-back in which `found` are the nodes whose findings the hub holds (`None` if

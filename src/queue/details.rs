@@ -18,7 +18,7 @@ pub const PATCHES_KEPT_MAX: usize = 300;
 /// Bytes of one chunk, well below the store's limit for a value.
 const CHUNK_BYTES_MAX: usize = 16 * 1024;
 
-fn key(lane: &Lane, node: &str, list: &PatchList, chunk: u16) -> Key {
+pub(super) fn key(lane: &Lane, node: &str, list: &PatchList, chunk: u16) -> Key {
     lane_key(Table::Details, lane).text(node).u64(list.read.0).u16(chunk)
 }
 

@@ -9,7 +9,8 @@
 //! [`delivery`]. [`transition`] is one atomic step; [`ledger`] the rows per node; [`adopt`] and
 //! [`parked`] the read-back; [`readmit`] has what had left go on; [`pages`], [`details`], [`dead`]
 //! what is stored how; [`pause`] what an operator has stopped; [`retention`] forgets; [`inspect`]
-//! looks only.
+//! looks only, and so does [`verify`]; [`salvage`] takes over what a store that was set aside had
+//! waiting.
 //!
 //! Deliberately doesn't know: what an item means (the judgement is the caller's closure), AWS,
 //! metrics.
@@ -31,9 +32,11 @@ mod parked;
 pub mod pause;
 mod readmit;
 mod retention;
+mod salvage;
 mod transition;
+mod verify;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::Notify;
 
@@ -55,7 +58,11 @@ pub use pages::{Accepted, ClaimedPage, Damaged, PAGE_ITEMS_MAX};
 pub use pause::{Pause, PauseWhat, Pauses};
 pub use readmit::{Readmission, Readmitted};
 pub use retention::Retention;
+pub use salvage::{SalvageCount, SalvageReport, Wreckage};
 pub use transition::{Decided, Transition};
+pub use verify::{Problem, TableContents, Verified, Verifier};
+
+pub use crate::store::{BackupError, BackupSummary};
 
 use self::lanes::{Effects, Lanes};
 use crate::{
@@ -103,6 +110,9 @@ impl Queues {
     /// Opens the queues of a store and counts what waits in them. Blocks while it reads.
     pub fn open(store: Store, clock: Clock) -> Result<Self, QueueError> {
         let queues = Self { store, clock, inner: Arc::new(Inner::default()) };
+        if queues.store.wants_read_back()? {
+            queues.want_read_back()?;
+        }
         let effects = queues.store.read_blocking(inspect::count_all)?;
         queues.inner.lanes.apply(effects);
         let stored = queues.store.read_blocking(Pauses::read)?;
@@ -126,6 +136,11 @@ impl Queues {
     /// Lanes that are served or have anything in the store.
     pub fn lanes(&self) -> Vec<Lane> {
         self.inner.lanes.all()
+    }
+
+    /// Writes a backup of everything, as of one moment, to a file that isn't there yet.
+    pub async fn backup(&self, path: PathBuf) -> Result<BackupSummary, BackupError> {
+        self.store.backup(path, self.clock.now().0).await
     }
 
     /// Flushes and lets go of the store.

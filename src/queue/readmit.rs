@@ -312,7 +312,7 @@ fn put(
     Ok((revision, place))
 }
 
-fn node_of(item: &DeadItem) -> &str {
+pub(super) fn node_of(item: &DeadItem) -> &str {
     match item {
         DeadItem::Observation { observation, .. } => observation.node.as_str(),
         DeadItem::Assessment(assessment) => assessment.node.as_str(),
@@ -321,7 +321,7 @@ fn node_of(item: &DeadItem) -> &str {
     }
 }
 
-fn patches_mut(item: &mut DeadItem) -> Option<&mut PatchList> {
+pub(super) fn patches_mut(item: &mut DeadItem) -> Option<&mut PatchList> {
     match item {
         DeadItem::Observation { observation, .. } => observation.patches.as_mut(),
         DeadItem::Assessment(assessment) => assessment.facts.patches.as_mut(),

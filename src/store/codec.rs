@@ -76,6 +76,16 @@ pub fn tag(bytes: &[u8]) -> Result<u64, DecodeError> {
 }
 
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(u64, T), DecodeError> {
+    let (tag, value, rest) = decode_beginning(bytes)?;
+    if !rest.is_empty() {
+        return Err(DecodeError::Body(format!("{} bytes are left over", rest.len())));
+    }
+    Ok((tag, value))
+}
+
+/// A value whose body begins as `T` does: its tag, that beginning, and the bytes that follow it.
+/// For migrations, which change a beginning and keep the rest as it is.
+pub fn decode_beginning<T: DeserializeOwned>(bytes: &[u8]) -> Result<(u64, T, &[u8]), DecodeError> {
     let tag = tag(bytes)?;
     let body = &bytes[HEADER_BYTES..];
     let crc = bytes[9..HEADER_BYTES].try_into().expect("four of the header's thirteen bytes");
@@ -84,10 +94,17 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(u64, T), DecodeError
     }
     let (value, read) = bincode::serde::decode_from_slice(body, CONFIG)
         .map_err(|error| DecodeError::Body(error.to_string()))?;
-    if read != body.len() {
-        return Err(DecodeError::Body(format!("{} bytes are left over", body.len() - read)));
-    }
-    Ok((tag, value))
+    Ok((tag, value, &body[read..]))
+}
+
+/// A value whose body is `beginning`, encoded, and then `rest`, which is so already.
+#[must_use]
+pub fn encode_beginning<T: Serialize>(tag: u64, beginning: &T, rest: &[u8]) -> Vec<u8> {
+    let mut bytes = encode(tag, beginning);
+    bytes.extend(rest);
+    let crc = crc32fast::hash(&bytes[HEADER_BYTES..]);
+    bytes[9..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    bytes
 }
 
 #[cfg(test)]
@@ -107,6 +124,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_beginning_can_be_changed_and_the_rest_kept(tag in any::<u64>(), first in any::<(u64, Option<i64>)>(), rest in any::<Sample>()) {
+            let bytes = encode(tag, &(first, &rest));
+            let (read_tag, beginning, kept) = decode_beginning::<(u64, Option<i64>)>(&bytes).unwrap();
+            prop_assert_eq!((read_tag, beginning), (tag, first));
+            let changed = encode_beginning(tag, &(beginning, 7_u32), kept);
+            prop_assert_eq!(changed, encode(tag, &(first, 7_u32, &rest)));
+        }
+
         #[test]
         fn what_is_encoded_is_decoded(tag in any::<u64>(), body in any::<Sample>()) {
             prop_assert_eq!(decode::<Sample>(&encode(tag, &body)), Ok((tag, body)));

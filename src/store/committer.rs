@@ -10,7 +10,10 @@
 //! are plain code in it, and nobody else writes meanwhile. A closure that fails or panics leaves
 //! no trace in its group.
 //!
-//! Counters and the sequence live in memory and are written with every batch that moves them.
+//! Counters, the sequence and the commit number live in memory and are written with every batch;
+//! after each flush the commit number goes to the [`mark`](super::mark). Every
+//! [`PROBE_INTERVAL`] a probe flushes whatever there is, so that an engine that has failed in the
+//! background is noticed also when nobody commits anything durable.
 
 use std::{
     any::Any,
@@ -20,346 +23,209 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::{
-    Current, OpenError, StoreError, codec,
+    StoreError, codec,
     directory::StateDirectory,
     engine::{Engine, Reader, Writes},
-    keys::{Key, Table},
-    space::{self, Gate, SpaceLimits, SpaceStatus},
-    tx::{COUNTERS_MAX, CounterId, Counters, LIVE_BYTES, Tx},
+    handle::{Admission, Commit},
+    mark::Mark,
+    meta::{self, Identity},
+    pulse::Pulse,
+    reserve,
+    space::{self, Gate},
+    tx::{COMMITS, COUNTERS_MAX, Counters, LIVE_BYTES, Tx},
 };
 use crate::failpoint::{self, FailPoint};
 
 /// Items that one batch settles at most: sled takes 10-20 us for each of its writes.
 const GROUP_ITEMS_MAX: usize = 1_000;
-/// Pieces of work that may wait for the committer; submitting another waits.
-const WORK_QUEUED_MAX: usize = 256;
-/// Whether the commit brings in something new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Refused with [`StoreError::Full`] while ingest is paused for want of space.
-    Ingest,
-    /// Always admitted: it moves what is already here, and mostly makes room.
-    Internal,
-}
-
-/// How to commit.
-#[derive(Clone, Copy, Debug)]
-pub struct Commit {
-    /// Whether it must be fsynced before the caller is answered.
-    pub durable: bool,
-    pub admission: Admission,
-    /// How many items it settles: bounds a group's size.
-    pub items: usize,
-}
-
-impl Commit {
-    /// Moves things; durable with the next flush.
-    pub fn hand_off(items: usize) -> Self {
-        Self { durable: false, admission: Admission::Internal, items }
-    }
-
-    /// On disk when it returns.
-    pub fn durable(items: usize) -> Self {
-        Self { durable: true, admission: Admission::Internal, items }
-    }
-
-    /// New observations: on disk when it returns, refused while the store is full.
-    pub fn ingest(items: usize) -> Self {
-        Self { durable: true, admission: Admission::Ingest, items }
-    }
-}
+/// How often the engine's health is looked at.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A piece of work as the committer sees it.
-trait Work: Send {
+pub(super) trait Work: Send {
     fn evaluate(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError>;
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 
-struct Job<F, T, G, U> {
-    evaluate: Option<F>,
-    result: Option<T>,
-    then: G,
-    reply: oneshot::Sender<Result<U, StoreError>>,
+/// What can be asked of the committer.
+pub(super) enum Submitted {
+    Commit {
+        commit: Commit,
+        work: Box<dyn Work>,
+    },
+    /// To be run while nothing is committed.
+    Hold(Box<dyn FnOnce(&Held<'_>) + Send>),
+    Probe,
 }
 
-impl<F, T, G, U> Work for Job<F, T, G, U>
-where
-    F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send,
-    T: Send,
-    G: FnOnce(T) -> U + Send,
-    U: Send,
-{
-    fn evaluate(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        let evaluate = self.evaluate.take().expect("work is evaluated once");
-        self.result = Some(evaluate(tx)?);
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
-        let result = match (outcome, self.result) {
-            (Ok(()), Some(result)) => Ok((self.then)(result)),
-            (Ok(()), None) => Err(StoreError::Poisoned),
-            (Err(error), _) => Err(error),
-        };
-        // The caller may have gone away (shutdown); the commit stands all the same.
-        let _ = self.reply.send(result);
-    }
+/// The store while nothing is committed.
+pub struct Held<'a> {
+    shared: &'a Shared,
+    commit: u64,
 }
 
-struct Submitted {
-    commit: Commit,
-    work: Box<dyn Work>,
+impl Held<'_> {
+    /// Everything that was committed, and nothing else.
+    pub fn reader(&self) -> Reader<'_> {
+        Reader(&self.shared.engine)
+    }
+
+    /// Tells the watchdog that it takes long, and gets on.
+    pub fn gets_on(&self) {
+        self.shared.pulse.beat();
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.shared.identity
+    }
+
+    pub(super) fn commit(&self) -> u64 {
+        self.commit
+    }
 }
 
 /// What the committer thread shares with the handles.
-struct Shared {
-    engine: Engine,
-    state_dir: PathBuf,
-    gate: Gate,
-    counters: [AtomicI64; COUNTERS_MAX],
-    /// Milliseconds since `started` at which the committer began its present group, plus 1;
-    /// 0 when it is idle.
-    busy_since_ms: AtomicU64,
-    started: Instant,
-    fatal: watch::Sender<Option<StoreError>>,
-    commit_seconds: Mutex<Box<dyn Fn(f64) + Send>>,
+pub(super) struct Shared {
+    pub engine: Engine,
+    pub state_dir: PathBuf,
+    pub identity: Identity,
+    pub gate: Gate,
+    pub counters: [AtomicI64; COUNTERS_MAX],
+    pub pulse: Arc<Pulse>,
+    pub fatal: watch::Sender<Option<StoreError>>,
+    pub commit_seconds: Mutex<Box<dyn Fn(f64) + Send>>,
 }
 
-/// A handle on an open store. Cheap to clone.
-#[derive(Clone)]
-pub struct Store {
-    shared: Arc<Shared>,
-    work: mpsc::Sender<Submitted>,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
-}
-
-impl Store {
-    /// Starts the committer of a store that has the current format.
-    pub fn start(current: Current, limits: SpaceLimits) -> Result<Self, OpenError> {
-        let opened = current.0;
-        let counters = read_counters(&opened.engine)?;
-        let shared = Arc::new(Shared {
-            state_dir: opened.directory.path().to_path_buf(),
-            engine: opened.engine,
-            gate: Gate::new(limits),
-            counters: counters.map(AtomicI64::new),
-            busy_since_ms: AtomicU64::new(0),
-            started: Instant::now(),
-            fatal: watch::Sender::new(None),
-            commit_seconds: Mutex::new(Box::new(|_| {})),
-        });
-        let (work, queue) = mpsc::channel(WORK_QUEUED_MAX);
-        let committer =
-            Committer { shared: Arc::clone(&shared), directory: opened.directory, counters };
-        committer.look_at_space();
-        let thread = std::thread::Builder::new()
-            .name("committer".into())
-            .spawn(move || committer.run(queue))
-            .map_err(|source| StoreError::Io {
-                path: shared.state_dir.clone(),
-                source: Arc::new(source),
-            })?;
-        Ok(Self { shared, work, thread: Arc::new(Mutex::new(Some(thread))) })
-    }
-
-    /// Runs `evaluate` in the committer and commits what it wrote, all or nothing.
-    ///
-    /// # Errors
-    /// What `evaluate` gave, [`StoreError::Full`] for a refused admission, or the engine's error,
-    /// after which every commit is answered [`StoreError::Poisoned`].
-    pub async fn commit<T, F>(&self, commit: Commit, evaluate: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
-    {
-        self.commit_then(commit, evaluate, |result| result).await
-    }
-
-    /// Like [`Store::commit`]; `then` runs in the committer once the commit stands, also if the
-    /// caller has gone away meanwhile.
-    pub async fn commit_then<T, U, F, G>(
-        &self,
-        commit: Commit,
-        evaluate: F,
-        then: G,
-    ) -> Result<U, StoreError>
-    where
-        T: Send + 'static,
-        U: Send + 'static,
-        F: FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
-        G: FnOnce(T) -> U + Send + 'static,
-    {
-        let (reply, answer) = oneshot::channel();
-        let work = Box::new(Job { evaluate: Some(evaluate), result: None, then, reply });
-        let submitted = Submitted { commit, work };
-        self.work.send(submitted).await.map_err(|_| StoreError::Poisoned)?;
-        answer.await.map_err(|_| StoreError::Poisoned)?
-    }
-
-    /// Runs `read` on a blocking thread.
-    pub async fn read<T, F>(&self, read: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
-    {
-        let shared = Arc::clone(&self.shared);
-        let task = tokio::task::spawn_blocking(move || read(&Reader(&shared.engine)));
-        task.await.map_err(|_| StoreError::Poisoned)?
-    }
-
-    /// Runs `read` on this thread: for start-up and tools, never inside the runtime's workers.
-    pub fn read_blocking<T>(
-        &self,
-        read: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        read(&Reader(&self.shared.engine))
-    }
-
-    /// A counter as of the last commit.
-    pub fn counter(&self, counter: CounterId) -> i64 {
-        self.shared.counters[usize::from(counter.0)].load(Ordering::Acquire)
-    }
-
-    pub fn space(&self) -> SpaceStatus {
-        self.shared.gate.status(self.shared.engine.file_bytes())
-    }
-
-    /// Why new observations are refused now, if they are.
-    pub fn pause(&self) -> Option<space::Pause> {
-        self.shared.gate.pause()
-    }
-
-    /// Becomes `Some` when the store has failed and the process must stop.
-    pub fn fatal(&self) -> watch::Receiver<Option<StoreError>> {
-        self.shared.fatal.subscribe()
-    }
-
-    /// How long the committer has been at its present group; zero when it is idle.
-    pub fn busy_for(&self) -> Duration {
-        match self.shared.busy_since_ms.load(Ordering::Acquire) {
-            0 => Duration::ZERO,
-            since => self.shared.started.elapsed().saturating_sub(Duration::from_millis(since - 1)),
-        }
-    }
-
-    /// Where to report how long each group took, in seconds.
-    pub fn observe_commits(&self, observe: impl Fn(f64) + Send + 'static) {
-        *self.shared.commit_seconds.lock().unwrap_or_else(PoisonError::into_inner) =
-            Box::new(observe);
-    }
-
-    /// Waits until everything submitted is committed and flushed, and lets go of the files.
-    /// Other handles can't commit afterwards.
-    pub async fn close(self) -> Result<(), StoreError> {
-        let flushed = self.commit(Commit::durable(0), |_| Ok(())).await;
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let fatal = self.shared.fatal.clone();
-        drop(self);
-        if let Some(thread) = thread {
-            // Ends when the last handle is gone; a leaked handle must not hang the shutdown.
-            let joined = tokio::task::spawn_blocking(move || thread.join());
-            if tokio::time::timeout(Duration::from_secs(5), joined).await.is_err() {
-                tracing::warn!("the store is still in use by a task that did not end");
+/// Asks the committer for a look at the engine, again and again, for as long as the store is open.
+pub(super) fn spawn_probe(work: mpsc::WeakSender<Submitted>) -> io::Result<()> {
+    let probe = move || {
+        loop {
+            std::thread::park_timeout(PROBE_INTERVAL);
+            let Some(work) = work.upgrade() else { return };
+            match work.try_send(Submitted::Probe) {
+                // Who is busy needs no probe.
+                Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {}
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
             }
         }
-        match flushed {
-            Err(StoreError::Poisoned) => {
-                Err(fatal.borrow().clone().unwrap_or(StoreError::Poisoned))
-            }
-            other => other,
-        }
-    }
-}
-
-fn counters_key() -> Key {
-    Key::new(Table::Meta).text("counters")
-}
-
-fn read_counters(engine: &Engine) -> Result<Counters, StoreError> {
-    let Some(bytes) = engine.get(counters_key().as_bytes())? else {
-        return Ok([0; COUNTERS_MAX]);
     };
-    let (_, stored) = codec::decode::<Vec<i64>>(&bytes).map_err(|error| StoreError::Corrupt {
-        path: engine.path().to_path_buf(),
-        detail: format!("its counters can't be read: {error}"),
-    })?;
-    let mut counters = [0; COUNTERS_MAX];
-    for (counter, value) in counters.iter_mut().zip(stored) {
-        *counter = value;
-    }
-    Ok(counters)
+    std::thread::Builder::new().name("store-probe".into()).spawn(probe).map(drop)
 }
 
-struct Committer {
+pub(super) struct Committer {
     shared: Arc<Shared>,
     /// Held for its lock, and given up with the thread.
     directory: StateDirectory,
     counters: Counters,
+    mark: Mark,
 }
 
 impl Committer {
-    fn run(mut self, mut queue: mpsc::Receiver<Submitted>) {
-        while let Some(first) = queue.blocking_recv() {
-            let began = Instant::now();
-            self.mark_busy(began);
-            let group = gather(first, &mut queue);
-            let outcome = self.commit_group(group);
-            self.shared.busy_since_ms.store(0, Ordering::Release);
-            let observe = self.shared.commit_seconds.lock().unwrap_or_else(PoisonError::into_inner);
-            observe(began.elapsed().as_secs_f64());
-            drop(observe);
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        directory: StateDirectory,
+        counters: Counters,
+        mark: Mark,
+    ) -> Self {
+        let committer = Self { shared, directory, counters, mark };
+        committer.look_at_space();
+        committer
+    }
+
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Submitted>) {
+        let mut next = None;
+        loop {
+            let Some(first) = next.take().or_else(|| queue.blocking_recv()) else { return };
+            self.shared.pulse.beat();
+            let outcome = match first {
+                Submitted::Commit { commit, work } => {
+                    let began = Instant::now();
+                    let group = gather((commit, work), &mut queue, &mut next);
+                    let outcome = self.commit_group(group);
+                    self.observe(began);
+                    outcome
+                }
+                Submitted::Hold(look) => {
+                    self.hold(look);
+                    Ok(())
+                }
+                Submitted::Probe => self.probe(),
+            };
+            self.shared.pulse.rest();
             if let Err(error) = outcome {
+                drop(next);
                 self.stop(&error, queue);
                 return;
             }
         }
     }
 
-    fn mark_busy(&self, now: Instant) {
-        let since = now.duration_since(self.shared.started).as_millis();
-        let since = u64::try_from(since).unwrap_or(u64::MAX - 1) + 1;
-        self.shared.busy_since_ms.store(since, Ordering::Release);
+    fn observe(&self, began: Instant) {
+        let observe = self.shared.commit_seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        observe(began.elapsed().as_secs_f64());
+    }
+
+    /// Runs `look`, which only reads: a panic in it is its caller's trouble.
+    fn hold(&self, look: Box<dyn FnOnce(&Held<'_>) + Send>) {
+        let held = Held { shared: &self.shared, commit: commit_number(&self.counters) };
+        let outcome = catch_unwind(AssertUnwindSafe(|| look(&held)));
+        if let Err(panic) = outcome {
+            tracing::error!(
+                panic = super::panic_text(panic.as_ref()),
+                "what held the commits has panicked: a defect; the store goes on"
+            );
+        }
+    }
+
+    /// Has a background failure of the engine show, whether anybody commits or not.
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.look_at_space();
+        self.shared.gate.watch_growth(self.shared.engine.file_bytes());
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.shared.engine.flush()?;
+        self.mark.note(commit_number(&self.counters));
+        Ok(())
     }
 
     /// Evaluates, applies, flushes, answers. An error is fatal.
-    fn commit_group(&mut self, group: Vec<Submitted>) -> Result<(), StoreError> {
+    fn commit_group(&mut self, group: Vec<Grouped>) -> Result<(), StoreError> {
         failpoint::reach(FailPoint::CommitterHangs);
         self.look_at_space();
         let mut writes = Writes::new();
         let mut counters = self.counters;
         let mut durable = false;
         let mut committed = Vec::with_capacity(group.len());
-        for mut submitted in group {
-            if let (Admission::Ingest, Some(pause)) =
-                (submitted.commit.admission, self.shared.gate.pause())
-            {
-                submitted.work.answer(Err(StoreError::Full(pause)));
+        for (commit, mut work) in group {
+            if let (Admission::Ingest, Some(pause)) = (commit.admission, self.shared.gate.pause()) {
+                work.answer(Err(StoreError::Full(pause)));
                 continue;
             }
             let tx =
                 Tx { engine: &self.shared.engine, group: &writes, own: HashMap::new(), counters };
-            match evaluate(&mut *submitted.work, tx) {
+            match evaluate(&mut *work, tx) {
                 Ok((own, after)) => {
                     writes.extend(own);
                     counters = after;
-                    durable |= submitted.commit.durable;
-                    committed.push(submitted.work);
+                    durable |= commit.durable;
+                    committed.push(work);
                 }
                 Err(error) if error.is_fatal() => {
                     answer_all(committed, &Err(error.clone()));
-                    submitted.work.answer(Err(error.clone()));
+                    work.answer(Err(error.clone()));
                     return Err(error);
                 }
-                Err(error) => submitted.work.answer(Err(error)),
+                Err(error) => work.answer(Err(error)),
             }
         }
         let outcome = self.write(writes, counters, durable);
@@ -370,22 +236,21 @@ impl Committer {
     fn write(
         &mut self,
         mut writes: Writes,
-        counters: Counters,
+        mut counters: Counters,
         durable: bool,
     ) -> Result<(), StoreError> {
-        if counters != self.counters {
+        if counters != self.counters || !writes.is_empty() {
+            counters[COMMITS] += 1;
             let value = codec::encode(0, &counters.as_slice());
-            writes.insert(counters_key().as_bytes().to_vec(), Some(value));
-        }
-        if !writes.is_empty() {
+            writes.insert(meta::counters_key().as_bytes().to_vec(), Some(value));
             self.shared.engine.apply(writes)?;
             failpoint::reach(FailPoint::CommitApplied);
         }
+        self.counters = counters;
         if durable {
-            self.shared.engine.flush()?;
+            self.flush()?;
             failpoint::reach(FailPoint::CommitFlushed);
         }
-        self.counters = counters;
         for (shared, value) in self.shared.counters.iter().zip(counters) {
             shared.store(value, Ordering::Release);
         }
@@ -413,12 +278,14 @@ impl Committer {
         );
         if matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
         {
-            self.directory.release_reserve();
+            reserve::release(self.directory.path());
         }
         queue.close();
         self.shared.fatal.send_replace(Some(error.clone()));
         while let Some(submitted) = queue.blocking_recv() {
-            submitted.work.answer(Err(StoreError::Poisoned));
+            if let Submitted::Commit { work, .. } = submitted {
+                work.answer(Err(StoreError::Poisoned));
+            }
         }
     }
 }
@@ -438,15 +305,35 @@ fn report_pause(
     }
 }
 
-fn gather(first: Submitted, queue: &mut mpsc::Receiver<Submitted>) -> Vec<Submitted> {
-    let mut items = first.commit.items;
+type Grouped = (Commit, Box<dyn Work>);
+
+/// What waits and fits into one group; what doesn't belong into one is left in `next`.
+fn gather(
+    first: Grouped,
+    queue: &mut mpsc::Receiver<Submitted>,
+    next: &mut Option<Submitted>,
+) -> Vec<Grouped> {
+    let mut items = first.0.items;
     let mut group = vec![first];
     while items < GROUP_ITEMS_MAX {
-        let Ok(next) = queue.try_recv() else { break };
-        items += next.commit.items.max(1);
-        group.push(next);
+        match queue.try_recv() {
+            Ok(Submitted::Commit { commit, work }) => {
+                items += commit.items.max(1);
+                group.push((commit, work));
+            }
+            Ok(Submitted::Probe) => {}
+            Ok(hold @ Submitted::Hold(_)) => {
+                *next = Some(hold);
+                break;
+            }
+            Err(_) => break,
+        }
     }
     group
+}
+
+fn commit_number(counters: &Counters) -> u64 {
+    u64::try_from(counters[COMMITS]).unwrap_or(0)
 }
 
 fn evaluate(work: &mut dyn Work, mut tx: Tx<'_>) -> Result<(Writes, Counters), StoreError> {

@@ -1,8 +1,21 @@
 //! The state directory: who holds it, which store is live, and what was set aside.
 //!
+//! | name | what |
+//! |---|---|
+//! | `lock` | held by the one process that may touch the rest |
+//! | `CURRENT` | names the live store, see [`pointer`](super::pointer) |
+//! | `store-<n>` | a store; one that isn't complete yet has a file `unfinished` in it |
+//! | `quarantine-<n>` | a store that was found corrupt; never touched again |
+//! | `replaced-<n>` | a store whose place a restored backup took; never touched again |
+//! | `mark` | see [`mark`](super::mark) |
+//! | `backups/` | backup files; `*.partial` are unfinished |
+//! | `salvage.partial/` | a copy of a quarantined store, while it is read |
+//! | `reserve` | see [`reserve`](super::reserve) |
+//!
 //! Guarantees: one process at a time (an advisory lock that dies with its holder); a store's
 //! directory name is never used twice; files are 0600, directories 0700; names that matter are
-//! fsynced before anybody relies on them. Knows nothing of what is inside a store.
+//! fsynced before anybody relies on them; what a kill left unfinished is removed at the next
+//! opening, and never anything that `CURRENT` names. Knows nothing of what is inside a store.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -11,11 +24,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::version::FormatVersion;
+use super::pointer::{Pointer, Previous};
 use crate::failpoint::{self, FailPoint};
 
-/// Room that is given back to the file system when it is full, so that a store can be reopened.
-const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// In a store's directory for as long as the store isn't complete.
+const UNFINISHED: &str = "unfinished";
+/// What files and directories are called that somebody is still writing.
+pub(super) const PARTIAL: &str = "partial";
 
 /// The state directory, locked by this process for as long as this lives.
 pub struct StateDirectory {
@@ -37,13 +52,9 @@ pub enum DirectoryError {
         #[source]
         source: io::Error,
     },
-    #[error(
-        "{path} doesn't name a store ({found:?}); restore it from a backup, or remove it to begin with an empty store (SSM is read again, waiting findings are lost)"
-    )]
-    BadCurrent { path: PathBuf, found: String },
 }
 
-fn io_error(
+pub(super) fn io_error(
     operation: &'static str,
     path: &Path,
 ) -> impl FnOnce(io::Error) -> DirectoryError + use<> {
@@ -66,6 +77,16 @@ fn io_error(
 /// Owner of the state directory, if it is there.
 pub fn owner_uid(path: &Path) -> io::Result<u32> {
     fs::metadata(path).map(|metadata| metadata.uid())
+}
+
+/// What `CURRENT` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    Store(Pointer),
+    /// There is no such file.
+    Nothing,
+    /// It says nothing that makes sense: its beginning.
+    Damaged(String),
 }
 
 impl StateDirectory {
@@ -115,26 +136,43 @@ impl StateDirectory {
         self.path.join(format!("store-{number}"))
     }
 
-    /// The live store's number and the format that it had when it was last opened; `None` in a
-    /// new state directory.
-    pub fn current(&self) -> Result<Option<(u64, FormatVersion)>, DirectoryError> {
-        let path = self.path.join("CURRENT");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_error("read", &path)(error)),
-        };
-        let mut lines = text.lines();
-        let number = lines.next().and_then(|line| line.strip_prefix("store-")?.parse().ok());
-        let format = lines.next().and_then(|line| line.strip_prefix("format ")?.parse().ok());
-        match (number, format) {
-            (Some(number), Some(format)) => Ok(Some((number, FormatVersion(format)))),
-            _ => Err(DirectoryError::BadCurrent { path, found: text.chars().take(80).collect() }),
-        }
+    pub fn mark_path(&self) -> PathBuf {
+        self.path.join("mark")
     }
 
-    /// Makes `store-<number>` the live store: atomic, and durable when it returns.
-    pub fn set_current(&self, number: u64, format: FormatVersion) -> Result<(), DirectoryError> {
+    pub fn backups_path(&self) -> PathBuf {
+        self.path.join("backups")
+    }
+
+    /// The directory of backups, made if it isn't there.
+    pub fn make_backups(&self) -> Result<PathBuf, DirectoryError> {
+        let path = self.backups_path();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .and_then(|()| self.sync())
+            .map_err(io_error("create", &path))?;
+        Ok(path)
+    }
+
+    /// Which store is live.
+    pub fn named(&self) -> Result<Named, DirectoryError> {
+        let path = self.path.join("CURRENT");
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Named::Nothing),
+            Err(error) => return Err(io_error("read", &path)(error)),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(match Pointer::parse(&text) {
+            Some(pointer) => Named::Store(pointer),
+            None => Named::Damaged(text.chars().take(80).collect()),
+        })
+    }
+
+    /// Makes a store the live one: atomic, and durable when it returns.
+    pub fn set_current(&self, pointer: Pointer) -> Result<(), DirectoryError> {
         let path = self.path.join("CURRENT");
         let temporary = self.path.join("CURRENT.new");
         let write = || -> io::Result<()> {
@@ -144,7 +182,7 @@ impl StateDirectory {
                 .truncate(true)
                 .mode(0o600)
                 .open(&temporary)?;
-            write!(file, "store-{number}\nformat {}\n", format.0)?;
+            file.write_all(pointer.render().as_bytes())?;
             file.sync_all()?;
             failpoint::reach(FailPoint::CurrentWritten);
             fs::rename(&temporary, &path)?;
@@ -153,87 +191,190 @@ impl StateDirectory {
         write().map_err(io_error("write", &path))
     }
 
-    /// The lowest number that no store or quarantine has had.
+    /// The lowest number that no store, whatever became of it, has had.
     pub fn next_number(&self) -> Result<u64, DirectoryError> {
-        let entries = fs::read_dir(&self.path).map_err(io_error("list", &self.path))?;
-        let highest = entries
-            .filter_map(|entry| {
-                let name = entry.ok()?.file_name().into_string().ok()?;
-                name.strip_prefix("store-")
-                    .or_else(|| name.strip_prefix("quarantine-"))?
-                    .parse::<u64>()
-                    .ok()
-            })
-            .max();
-        Ok(highest.unwrap_or(0) + 1)
+        let mut highest = match self.named()? {
+            Named::Store(pointer) => pointer.number,
+            Named::Nothing | Named::Damaged(_) => 0,
+        };
+        for name in self.names()? {
+            let number = ["store-", "quarantine-", "replaced-"]
+                .iter()
+                .find_map(|prefix| name.strip_prefix(prefix)?.parse::<u64>().ok());
+            highest = highest.max(number.unwrap_or(0));
+        }
+        Ok(highest + 1)
     }
 
-    /// Creates the directory of a store that doesn't exist yet.
+    /// Numbers of the stores that were once complete, highest first.
+    pub fn complete_stores(&self) -> Result<Vec<u64>, DirectoryError> {
+        let names = self.names()?;
+        let mut numbers: Vec<u64> =
+            names.iter().filter_map(|name| name.strip_prefix("store-")?.parse().ok()).collect();
+        numbers.retain(|number| !self.store_path(*number).join(UNFINISHED).exists());
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(numbers)
+    }
+
+    /// Creates the directory of a store that isn't complete yet.
     pub fn create_store(&self, number: u64) -> Result<PathBuf, DirectoryError> {
         let path = self.store_path(number);
         DirBuilder::new()
             .mode(0o700)
             .create(&path)
+            .and_then(|()| {
+                OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path.join(UNFINISHED))?
+                    .sync_all()
+            })
+            .and_then(|()| sync_directory(&path))
             .and_then(|()| self.sync())
             .map_err(io_error("create", &path))?;
         Ok(path)
     }
 
+    /// Notes that a store is complete. `CURRENT` must name it already.
+    pub fn mark_complete(&self, number: u64) -> Result<(), DirectoryError> {
+        let path = self.store_path(number).join(UNFINISHED);
+        remove_file_if_there(&path).map_err(io_error("remove", &path))
+    }
+
     /// Sets a corrupt store aside as `quarantine-<number>`.
     pub fn quarantine(&self, number: u64) -> Result<PathBuf, DirectoryError> {
+        self.rename_store(number, "quarantine")
+    }
+
+    fn rename_store(&self, number: u64, prefix: &str) -> Result<PathBuf, DirectoryError> {
         let from = self.store_path(number);
-        let to = self.path.join(format!("quarantine-{number}"));
+        let to = self.path.join(format!("{prefix}-{number}"));
         fs::rename(&from, &to).and_then(|()| self.sync()).map_err(io_error("set aside", &from))?;
         Ok(to)
     }
 
-    /// Removes what a kill in the middle of a snapshot leaves behind; sled can't open with it.
-    pub fn remove_leftovers(&self, store: &Path) -> Result<(), DirectoryError> {
-        let entries = fs::read_dir(store).map_err(io_error("list", store))?;
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with("snap.") && name.ends_with(".generating") {
-                let path = entry.path();
-                fs::remove_file(&path).map_err(io_error("remove", &path))?;
+    /// Removes a store that isn't live.
+    pub fn remove_store(&self, number: u64) -> Result<(), DirectoryError> {
+        let path = self.store_path(number);
+        remove_directory_if_there(&path)
+            .and_then(|()| self.sync())
+            .map_err(io_error("remove", &path))
+    }
+
+    /// Does what `pointer` says of the store before it; where it is now, if it is kept.
+    pub fn settle_previous(&self, pointer: &Pointer) -> Result<Option<PathBuf>, DirectoryError> {
+        match pointer.previous {
+            Previous::Discard(number) if number != pointer.number => {
+                self.remove_store(number)?;
+                Ok(None)
+            }
+            Previous::SetAside(number) if number != pointer.number => {
+                if self.store_path(number).exists() {
+                    return self.rename_store(number, "replaced").map(Some);
+                }
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Finishes or removes what a kill has left unfinished. Never touches what `live` names.
+    pub fn tidy(&self, live: Option<&Pointer>) -> Result<(), DirectoryError> {
+        if let Some(pointer) = live {
+            self.settle_previous(pointer)?;
+            self.mark_complete(pointer.number)?;
+        }
+        for name in self.names()? {
+            let path = self.path.join(&name);
+            let number = name.strip_prefix("store-").and_then(|number| number.parse::<u64>().ok());
+            let is_live = number.is_some() && number == live.map(|live| live.number);
+            if number.is_some() && !is_live && path.join(UNFINISHED).exists() {
+                tracing::info!(path = %path.display(), "removing a store that was never completed");
+                remove_directory_if_there(&path).map_err(io_error("remove", &path))?;
+            } else if number.is_some() && !is_live && live.is_some() {
+                tracing::warn!(
+                    path = %path.display(),
+                    "this store is not the one that CURRENT names, and nothing says why it is \
+                     there: it is left alone"
+                );
+            } else if name == format!("salvage.{PARTIAL}") {
+                remove_directory_if_there(&path).map_err(io_error("remove", &path))?;
+            } else if name == "CURRENT.new" {
+                remove_file_if_there(&path).map_err(io_error("remove", &path))?;
             }
         }
-        File::open(store)
-            .and_then(|directory| directory.sync_all())
-            .map_err(io_error("fsync", store))?;
+        self.remove_partial_backups()
+    }
+
+    fn remove_partial_backups(&self) -> Result<(), DirectoryError> {
+        let Ok(entries) = fs::read_dir(self.backups_path()) else { return Ok(()) };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == PARTIAL) {
+                remove_file_if_there(&path).map_err(io_error("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a kill in the middle of a snapshot leaves behind; sled can't open with it.
+    pub fn remove_leftovers(&self, store: &Path) -> Result<(), DirectoryError> {
+        remove_engine_leftovers(store)?;
         self.sync().map_err(io_error("fsync", &self.path))
     }
 
-    /// Sets the reserve aside if there is ample room for it; without it only a full disk is
-    /// harder to leave.
-    pub fn keep_reserve(&self, free_bytes: u64) {
-        let path = self.path.join("reserve");
-        let there = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == RESERVE_BYTES);
-        if there || free_bytes < RESERVE_BYTES * 4 {
-            return;
-        }
-        let reserve = || -> io::Result<()> {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&path)?;
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES)?;
-            Ok(())
-        };
-        if let Err(error) = reserve() {
-            tracing::debug!(%error, "the disk reserve could not be set aside");
-            let _ = fs::remove_file(&path);
-        }
+    fn names(&self) -> Result<Vec<String>, DirectoryError> {
+        let entries = fs::read_dir(&self.path).map_err(io_error("list", &self.path))?;
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
     }
 
-    /// Gives the reserve back; whether there was one.
-    pub fn release_reserve(&self) -> bool {
-        fs::remove_file(self.path.join("reserve")).is_ok()
+    pub(super) fn sync(&self) -> io::Result<()> {
+        sync_directory(&self.path)
     }
+}
 
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+/// See [`StateDirectory::remove_leftovers`].
+pub(super) fn remove_engine_leftovers(store: &Path) -> Result<(), DirectoryError> {
+    let entries = fs::read_dir(store).map_err(io_error("list", store))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(io_error("remove", &path))?;
+        }
+    }
+    sync_directory(store).map_err(io_error("fsync", store))
+}
+
+/// Directories of stores that were found corrupt, the oldest first.
+pub fn quarantines(state_dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(state_dir) else { return Vec::new() };
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some((name.strip_prefix("quarantine-")?.parse().ok()?, entry.path()))
+        })
+        .collect();
+    found.sort();
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn remove_file_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn remove_directory_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }

@@ -79,6 +79,23 @@ impl Engine {
         Ok(())
     }
 
+    /// As [`Engine::scan`], from the end backwards.
+    pub fn scan_back(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let end = to.map_or(Bound::Unbounded, Bound::Excluded);
+        for entry in self.db.range::<&[u8], _>((Bound::Included(from), end)).rev() {
+            let (key, value) = entry.map_err(|error| self.error(error))?;
+            if !visit(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Applies all writes, or none.
     pub fn apply(&self, writes: Writes) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();

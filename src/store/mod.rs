@@ -12,31 +12,48 @@
 //! - An error of the engine is final: the committer answers every caller with it and stops, and
 //!   the process must exit with code 75 so that its supervisor starts it again.
 //!
-//! On disk, below the state directory ([`directory`]): `lock`, `CURRENT` (which names the live
-//! `store-<n>`), `reserve`, and `quarantine-<n>` for what was found corrupt.
+//! On disk, below the state directory: see [`directory`]. A store is opened ([`open`]), made
+//! ([`building`]), copied ([`rebuild`]: migration, compaction, restore), backed up ([`backup`]) and,
+//! when it was found corrupt, read as far as it goes ([`salvage`]).
 //!
 //! This module and what is below it are the only code that knows sled. It doesn't know what the
 //! values mean.
 
+mod backup;
+mod building;
 pub mod codec;
 mod committer;
 mod directory;
 mod durability;
 mod engine;
+mod handle;
 pub mod keys;
+mod mark;
+mod meta;
 mod open;
+mod pointer;
+mod pulse;
+mod rebuild;
+mod reserve;
+mod salvage;
 mod space;
 mod tx;
 mod version;
 
 use std::{io, path::PathBuf, sync::Arc};
 
-pub use committer::{Admission, Commit, Store};
-pub use directory::owner_uid;
+pub use backup::{Backup, BackupError, BackupHeader, BackupSummary};
+pub use committer::Held;
+pub use directory::{DirectoryError, owner_uid, quarantines};
 pub use engine::{Entry, Reader};
-pub use open::{OpenError, OpenOptions, Opened, open};
+pub use handle::{Admission, Commit, Store};
+pub use meta::Identity;
+pub use open::{Alarms, Contents, OpenError, OpenOptions, Opened, RolledBack, open};
+pub use pulse::Pulse;
+pub use rebuild::{Purpose, RawEntry, Restored, Rewrite, Vacant};
+pub use salvage::{Inspected, Wreck, inspect};
 pub use space::{Pause, SpaceLimits, SpaceStatus};
-pub use tx::{COUNTERS_MAX, CounterId, Tx};
+pub use tx::{COUNTERS_MAX, CounterId, Counters, Tx};
 pub use version::{Current, FORMAT_VERSION, FormatVersion};
 
 /// The longest value: a quarter of a segment would go to `blobs/`, which sled never syncs; 32 KiB

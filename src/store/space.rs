@@ -7,7 +7,7 @@
 use std::{
     fmt, io,
     path::Path,
-    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 /// Limits from the configuration, in bytes.
@@ -57,10 +57,18 @@ pub struct SpaceStatus {
     pub file_bytes: u64,
     pub free_bytes: u64,
     pub pause: Option<Pause>,
+    /// The file grows without its content growing: the engine doesn't collect its garbage.
+    pub bloated: bool,
 }
 
 /// Resume only with this share of a limit to spare, so that ingest doesn't flutter: 1/16.
 const HYSTERESIS_SHIFT: u32 = 4;
+
+/// The file may grow by this much more than its content accounts for...
+const GROWTH_BYTES_ALLOWED: u64 = 512 * 1024 * 1024;
+/// ...and by this many times the most that it held: sled keeps old versions until it collects them
+/// (2 to 5 times, measured).
+const FILE_BYTES_PER_LIVE_BYTE_MAX: u64 = 8;
 
 /// The gate that the committer keeps and everybody reads.
 pub struct Gate {
@@ -68,15 +76,23 @@ pub struct Gate {
     state: AtomicU8,
     free_bytes: AtomicU64,
     live_bytes: AtomicU64,
+    /// The most live bytes since the store was opened.
+    live_bytes_peak: AtomicU64,
+    /// Of the file, when the store was opened.
+    file_bytes_at_open: u64,
+    bloated: AtomicBool,
 }
 
 impl Gate {
-    pub fn new(limits: SpaceLimits) -> Self {
+    pub fn new(limits: SpaceLimits, file_bytes_at_open: u64) -> Self {
         Self {
             limits,
             state: AtomicU8::new(0),
             free_bytes: AtomicU64::new(u64::MAX),
             live_bytes: AtomicU64::new(0),
+            live_bytes_peak: AtomicU64::new(0),
+            file_bytes_at_open,
+            bloated: AtomicBool::new(false),
         }
     }
 
@@ -91,6 +107,7 @@ impl Gate {
     /// Takes a new reading.
     pub fn update(&self, live_bytes: u64, free_bytes: u64) {
         self.live_bytes.store(live_bytes, Ordering::Release);
+        self.live_bytes_peak.fetch_max(live_bytes, Ordering::AcqRel);
         self.free_bytes.store(free_bytes, Ordering::Release);
         let pause = decide(self.limits, self.pause(), live_bytes, free_bytes);
         let state = match pause {
@@ -101,6 +118,23 @@ impl Gate {
         self.state.store(state, Ordering::Release);
     }
 
+    /// Notices, once, that the file grows without what it holds: the thread that collects the
+    /// engine's garbage has died, which shows in nothing else.
+    pub fn watch_growth(&self, file_bytes: u64) {
+        let peak = self.live_bytes_peak.load(Ordering::Acquire);
+        if !grows_idly(self.file_bytes_at_open, file_bytes, peak)
+            || self.bloated.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
+        tracing::warn!(
+            file_bytes,
+            live_bytes_peak = peak,
+            "the store's file grows although what it holds doesn't: the engine no longer collects \
+             its garbage. Restart patchferry; `patchferry store compact` gives the space back"
+        );
+    }
+
     pub fn status(&self, file_bytes: u64) -> SpaceStatus {
         SpaceStatus {
             live_bytes: self.live_bytes.load(Ordering::Acquire),
@@ -108,8 +142,14 @@ impl Gate {
             file_bytes,
             free_bytes: self.free_bytes.load(Ordering::Acquire),
             pause: self.pause(),
+            bloated: self.bloated.load(Ordering::Acquire),
         }
     }
+}
+
+fn grows_idly(file_bytes_at_open: u64, file_bytes: u64, live_bytes_peak: u64) -> bool {
+    let allowed = live_bytes_peak.saturating_mul(FILE_BYTES_PER_LIVE_BYTE_MAX);
+    file_bytes > file_bytes_at_open.saturating_add(allowed).saturating_add(GROWTH_BYTES_ALLOWED)
 }
 
 fn decide(
@@ -141,6 +181,15 @@ mod tests {
     use super::*;
 
     const LIMITS: SpaceLimits = SpaceLimits { live_bytes_max: 1600, free_bytes_min: 1600 };
+
+    #[test]
+    fn a_file_that_grows_without_its_content_is_noticed() {
+        const MIB: u64 = 1 << 20;
+        assert!(!grows_idly(16 * MIB, 500 * MIB, 0));
+        assert!(grows_idly(16 * MIB, 600 * MIB, 0));
+        assert!(!grows_idly(16 * MIB, 600 * MIB, 100 * MIB));
+        assert!(!grows_idly(8_000 * MIB, 8_400 * MIB, MIB), "a file that was large is no sign");
+    }
 
     #[test]
     fn ingest_pauses_at_a_limit_and_resumes_with_room_to_spare() {

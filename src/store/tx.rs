@@ -11,12 +11,15 @@ pub const COUNTERS_MAX: usize = 32;
 /// Counters below this are the caller's; the rest are the store's own.
 const SEQUENCE: usize = COUNTERS_MAX - 1;
 pub(super) const LIVE_BYTES: usize = COUNTERS_MAX - 2;
+/// Commit groups that have written anything; since format 2.
+pub(super) const COMMITS: usize = COUNTERS_MAX - 3;
 
-/// One of the caller's counters, 0 to 29.
+/// One of the caller's counters, 0 to 28.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CounterId(pub u8);
 
-pub(super) type Counters = [i64; COUNTERS_MAX];
+/// All counters of a store, by their ids.
+pub type Counters = [i64; COUNTERS_MAX];
 
 /// A piece of work's view of the store: everything committed, everything decided earlier in the
 /// group, and its own writes.
@@ -88,6 +91,7 @@ impl Tx<'_> {
     }
 }
 
+/// What an entry counts for in the live bytes.
 fn entry_bytes(key: &Key, value_bytes: usize) -> i64 {
     i64::try_from(key.as_bytes().len() + value_bytes).unwrap_or(i64::MAX)
 }

@@ -4,23 +4,17 @@
 use std::{
     fs::{self, OpenOptions},
     io::{Seek as _, SeekFrom, Write as _},
+    os::unix::process::ExitStatusExt as _,
     path::Path,
 };
 
-use super::{assert_true, exits_with_zero, one_lane, rescan};
-use crate::harness::child::{EAGER, Site};
+use patchferry::failpoint::{FailPoint, VARIABLE};
 
-/// What may be gone.
-#[derive(PartialEq)]
-enum Loss {
-    /// Nothing, unless the store was set aside.
-    Told,
-    /// The end of the log: what is left is the store as it once was, which sled opens.
-    Tail,
-}
+use super::{assert_true, exits_with_zero, one_lane, rescan};
+use crate::harness::child::{EAGER, Site, text};
 
 /// Runs a daemon, damages its store while it is down and its fleet changes, runs it again.
-async fn survives(seed: u64, loss: Loss, damage: impl Fn(&Path)) {
+async fn survives(seed: u64, damage: impl Fn(&Path)) {
     let site = Site::new(one_lane(seed, 60), Some(EAGER)).await;
     let daemon = site.start();
     let before = daemon.settle();
@@ -31,18 +25,23 @@ async fn survives(seed: u64, loss: Loss, damage: impl Fn(&Path)) {
     let daemon = site.start();
     let accepted_at_start = daemon.status()["accounting"]["accepted"].as_u64();
     let log = daemon.log();
-    let is_loud = log.contains("\"ERROR\"") && log.contains("was set aside");
+    let is_set_aside = log.contains("\"ERROR\"") && log.contains("was set aside");
+    let is_rolled_back = log.contains("\"ERROR\"") && log.contains("possible loss");
     let is_kept = accepted_at_start >= before["accounting"]["accepted"].as_u64();
     assert!(
-        is_loud || is_kept || loss == Loss::Tail,
+        is_set_aside || is_rolled_back || is_kept,
         "what was there is gone, and nobody is told:\n{log}"
     );
+    let alarm = |name: &str| daemon.metric(&format!("patchferry_store_alarm{{alarm=\"{name}\"}}"));
+    daemon.wait_for_status("the metric to say so", |_| {
+        (alarm("rolled_back") > 0.0) == is_rolled_back
+    });
     daemon.settle();
     assert_true(&site);
     exits_with_zero(daemon);
     assert_eq!(site.status()["accounting_imbalance"], 0);
     let live = fs::read_to_string(site.state_dir().join("CURRENT")).unwrap();
-    if is_loud {
+    if is_set_aside {
         assert!(live.starts_with("store-2\n"), "a name is never used again: {live}");
         let number = usize::from(site.state_dir().join("quarantine-1").exists());
         let was_missing = !site.state_dir().join("store-1").exists();
@@ -63,7 +62,7 @@ fn snapshots(store: &Path) -> Vec<std::path::PathBuf> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_cut_to_nothing_is_survived() {
-    survives(1, Loss::Told, |store| {
+    survives(1, |store| {
         database(store).set_len(0).unwrap();
     })
     .await;
@@ -71,7 +70,7 @@ async fn a_store_cut_to_nothing_is_survived() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_cut_to_nothing_without_its_snapshot_is_survived() {
-    survives(2, Loss::Told, |store| {
+    survives(2, |store| {
         database(store).set_len(0).unwrap();
         for snapshot in snapshots(store) {
             fs::remove_file(snapshot).unwrap();
@@ -82,7 +81,7 @@ async fn a_store_cut_to_nothing_without_its_snapshot_is_survived() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_cut_in_the_middle_is_survived() {
-    survives(3, Loss::Tail, |store| {
+    survives(3, |store| {
         let file = database(store);
         let length = file.metadata().unwrap().len();
         file.set_len(length / 3 + 17).unwrap();
@@ -92,7 +91,7 @@ async fn a_store_cut_in_the_middle_is_survived() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_full_of_zeros_is_survived() {
-    survives(4, Loss::Told, |store| {
+    survives(4, |store| {
         let file = database(store);
         let length = file.metadata().unwrap().len();
         file.set_len(0).unwrap();
@@ -103,7 +102,7 @@ async fn a_store_full_of_zeros_is_survived() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_overwritten_with_noise_is_survived() {
-    survives(5, Loss::Told, |store| {
+    survives(5, |store| {
         let mut file = database(store);
         let length = file.metadata().unwrap().len();
         let mut noise = vec![0; 64 * 1024];
@@ -119,13 +118,51 @@ async fn a_store_overwritten_with_noise_is_survived() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_whose_directory_is_gone_is_survived() {
-    survives(6, Loss::Told, |store| fs::remove_dir_all(store).unwrap()).await;
+    survives(6, |store| fs::remove_dir_all(store).unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_amid_a_snapshot_is_survived_without_a_loss() {
-    survives(7, Loss::Told, |store| {
+    survives(7, |store| {
         fs::write(store.join("snap.0000000000000000.generating"), b"half a snapsh").unwrap();
     })
     .await;
+}
+
+/// Whatever a kill interrupts while a corrupt store is replaced, the next start goes on from there:
+/// what was set aside is kept, once, and there is one store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_while_a_corrupt_store_is_replaced_loses_nothing_of_it() {
+    let site = Site::new(one_lane(8, 30), Some(EAGER)).await;
+    let daemon = site.start();
+    daemon.settle();
+    exits_with_zero(daemon);
+    for (number, point) in (1..).zip([
+        FailPoint::QuarantineRenamed,
+        FailPoint::StoreCreated,
+        FailPoint::FormatRecordWritten,
+        FailPoint::CurrentWritten,
+    ]) {
+        let live = fs::read_to_string(site.state_dir().join("CURRENT")).unwrap();
+        let live = live.lines().next().unwrap().to_string();
+        database(&site.state_dir().join(&live)).set_len(0).unwrap();
+        let killed = site.command(&["status"]).env(VARIABLE, point.name()).output().unwrap();
+        let said = text(&killed.stderr);
+        assert_eq!(killed.status.signal(), Some(6), "{point:?} wasn't reached: {said}");
+
+        assert_eq!(site.status()["accounting_imbalance"], 0, "{point:?}");
+        let names: Vec<String> = fs::read_dir(site.state_dir())
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        let quarantine = live.replace("store-", "quarantine-");
+        assert!(names.contains(&quarantine), "{point:?}: {quarantine} isn't in {names:?}");
+        let count = |prefix: &str| names.iter().filter(|name| name.starts_with(prefix)).count();
+        assert_eq!((count("store-"), count("quarantine-")), (1, number), "{point:?}: {names:?}");
+    }
+    let daemon = site.start();
+    daemon.settle();
+    assert_true(&site);
+    exits_with_zero(daemon);
 }

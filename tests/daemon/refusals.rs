@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use patchferry::store::FORMAT_VERSION;
+
 use super::{one_lane, space::Tmpfs, walk};
 use crate::harness::child::{EAGER, Site, skipped, text};
 
@@ -116,17 +118,20 @@ async fn a_newer_store_is_refused_and_not_touched() {
     daemon.settle();
     super::exits_with_zero(daemon);
     let current = site.state_dir().join("CURRENT");
-    fs::write(&current, "store-1\nformat 2\n").unwrap();
+    let ours = fs::read(&current).unwrap();
+    let newer = FORMAT_VERSION.0 + 1;
+    fs::write(&current, format!("store-1\nformat {newer}\n")).unwrap();
     let before = contents(&site.state_dir());
-    for command in [["run"].as_slice(), &["status"]] {
+    for command in [["run"].as_slice(), &["status"], &["store", "verify"]] {
         let output = site.run(command);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(73), "{command:?}: {said}");
-        assert!(said.contains("format 2") && said.contains("install the newer"), "{said}");
+        let format = format!("format {newer}");
+        assert!(said.contains(&format) && said.contains("install the newer"), "{said}");
     }
     assert_eq!(contents(&site.state_dir()), before, "not one byte was touched");
 
-    fs::write(&current, "store-1\nformat 1\n").unwrap();
+    fs::write(&current, ours).unwrap();
     let daemon = site.start();
     daemon.settle();
     super::assert_true(&site);
@@ -134,14 +139,32 @@ async fn a_newer_store_is_refused_and_not_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_current_file_that_makes_no_sense_is_refused_with_advice() {
+async fn a_current_file_that_makes_no_sense_is_told_of_and_the_store_is_found_without_it() {
     let site = Site::new(one_lane(7, 5), Some(EAGER)).await;
     fs::create_dir(site.state_dir()).unwrap();
-    fs::write(site.state_dir().join("CURRENT"), "elsewhere\n").unwrap();
-    let output = site.run(&["run"]);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(73), "{said}");
-    assert!(said.contains("elsewhere") && said.contains("restore it from a backup"), "{said}");
+    let current = site.state_dir().join("CURRENT");
+    fs::write(&current, "elsewhere\n").unwrap();
+    let daemon = site.start();
+    assert!(daemon.log().contains("CURRENT is damaged and there is no store"), "{}", daemon.log());
+    daemon.settle();
+    super::exits_with_zero(daemon);
+    let accounting = site.status()["accounting"].clone();
+
+    let ours = fs::read_to_string(&current).unwrap();
+    for lost in [Some("elsewhere\n"), Some(""), None] {
+        match lost {
+            Some(text) => fs::write(&current, text).unwrap(),
+            None => fs::remove_file(&current).unwrap(),
+        }
+        assert_eq!(site.status()["accounting"], accounting, "{lost:?}");
+        assert_eq!(fs::read_to_string(&current).unwrap(), ours, "it is written anew");
+    }
+    fs::write(&current, "elsewhere\n").unwrap();
+    let daemon = site.start();
+    assert!(daemon.log().contains("the latest store is taken"), "{}", daemon.log());
+    daemon.settle();
+    super::assert_true(&site);
+    super::exits_with_zero(daemon);
 }
 
 /// Length, time of last change and bytes of every file of a state but its lock.

@@ -356,6 +356,24 @@ impl Daemon {
         }
     }
 
+    /// Asks `/healthz` until `holds` of its status code and body; `false` if the child ends first.
+    pub fn wait_for_health(&mut self, what: &str, holds: impl Fn(u16, &str) -> bool) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if self.ends_within(Duration::ZERO).is_some() {
+                return false;
+            }
+            let (code, body) = self.get_as("/healthz", None);
+            if holds(code, &body) {
+                return true;
+            }
+            assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}: {code} {body}");
+            // Another process tells of no event.
+            #[allow(clippy::disallowed_methods)]
+            std::thread::sleep(ASK_AGAIN);
+        }
+    }
+
     /// Waits until two more sweeps of each lane have ended (one that was under way may have
     /// passed what has changed since) and nothing is queued any more.
     pub fn settle(&self) -> Value {

@@ -108,13 +108,13 @@ async fn a_sweep_that_is_paused_ends_before_its_next_request_and_proves_nothing(
         (asked("DescribeInstanceInformation"), asked("ListResourceComplianceSummaries"));
     within(rig.control.wait_until(|_| summaries() > 0), "a page of summaries").await;
     app.queues().pause(PauseWhat::Ingest, None, 0, "".into()).await.unwrap();
-    let (begun_once, sweeps) = (begun(), app.lanes()[0].sweeps.clone());
+    let mut sweeps = app.lanes()[0].sweeps.clone();
+    within(sweeps.wait_for(|status| status.paused), "the sweep to end").await.unwrap();
+    let begun_once = begun();
     assert_eq!(sweeps.borrow().complete, 0);
-    app.sweep_now();
 
     rig.control.clear_faults();
     app.queues().resume(PauseWhat::Ingest, None).await.unwrap();
-    let mut sweeps = app.lanes()[0].sweeps.clone();
     within(sweeps.wait_for(|status| status.complete > 0), "a complete sweep").await.unwrap();
     assert_eq!(begun(), 2 * begun_once, "one sweep was given up, and one begun anew");
     assert!(sweeps.borrow().failure.is_none(), "a pause is no failure");

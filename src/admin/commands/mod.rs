@@ -2,6 +2,7 @@
 //!
 //! To add one: a file with a type that implements [`Command`], and a line in [`table`].
 
+pub mod backup;
 pub mod dead;
 pub mod ingest;
 pub mod pause;
@@ -59,6 +60,7 @@ table![
     ingest::BeginIngest,
     ingest::IngestLines,
     ingest::EndIngest,
+    backup::BackUp,
 ];
 
 fn read<C: Command>(arguments: Value, request_bytes: usize) -> Result<C, Refusal> {

@@ -45,6 +45,7 @@ fn status() -> Status {
             max_bytes: 1 << 32,
             file_bytes: 1,
             free_bytes: 1 << 33,
+            ..StoreStatus::default()
         },
     }
 }

@@ -68,6 +68,8 @@ pub struct SweepStatus {
     pub last_report: SweepReport,
     /// Why the last sweep ended early, if it did.
     pub failure: Option<String>,
+    /// No sweep runs, since an operator has paused ingest.
+    pub paused: bool,
     /// Until the next sweep, as last drawn.
     pub next_interval: Duration,
 }
@@ -93,10 +95,12 @@ impl LaneIngest {
         let mut backoff = LaneBackoff::default();
         let state = self.queues.lane(&lane);
         loop {
+            self.status.send_modify(|status| status.paused = state.ingest_paused().is_some());
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = state.ingest_resumed() => {}
             }
+            self.status.send_modify(|status| status.paused = false);
             let swept = tokio::select! {
                 // A sweep that is cut keeps the pages that it accepted.
                 () = shutdown.cancelled() => return Ok(()),
