@@ -50,7 +50,7 @@ async fn a_refused_filter_is_given_up_for_good_and_the_rest_dropped_here() {
     assert_eq!(page.items[0].state, PatchState::InstalledRejected);
     assert_eq!(page.items[0].cves.len(), 2);
     ssm.patches(&node, page.next).await.unwrap();
-    assert_eq!(canned.requests().len(), 3);
+    assert_eq!(canned.requests().len(), 1, "the SDK's retries would go past the limiter");
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn one_node_without_an_operation_costs_no_other_node_its_row() {
 }
 
 #[tokio::test]
-async fn a_read_that_fails_is_tried_three_times() {
+async fn a_read_that_fails_is_left_to_whoever_has_the_limiter() {
     let canned = Canned::always(Answer::error(500, "InternalServerError", "{}"));
     let error = canned.lane().await.ssm.node_information(None).await.unwrap_err();
     assert!(
@@ -89,5 +89,5 @@ async fn a_read_that_fails_is_tried_three_times() {
         ),
         "{error}"
     );
-    assert_eq!(canned.requests().len(), 3);
+    assert_eq!(canned.requests().len(), 1, "the SDK's retries would go past the limiter");
 }
