@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    fs,
     ops::Bound,
     path::{Path, PathBuf},
     sync::Arc,
@@ -31,8 +32,34 @@ pub struct Engine {
     path: Arc<Path>,
 }
 
+/// sled keeps its settings in a file that it neither syncs nor trusts a checksum of: damaged, or
+/// cut short by a power cut, it keeps a store from opening that is whole. Ours are the same in
+/// every store, so one that says something else is damaged; sled writes it anew.
+fn mend_settings(store: &Path) -> std::io::Result<()> {
+    let path = store.join("conf");
+    let found = match fs::read(&path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if found == settings() {
+        return Ok(());
+    }
+    tracing::warn!(path = %path.display(), "the engine's settings are damaged and are written anew");
+    fs::remove_file(&path)
+}
+
+/// What is in `conf`: sled 0.34.7, `config.rs`, `StorageParameters::serialize` and a CRC-32.
+fn settings() -> Vec<u8> {
+    let text = format!("segment_size: {SEGMENT_BYTES}\nuse_compression: false\nversion: 0.34\n");
+    let mut bytes = text.into_bytes();
+    bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+    bytes
+}
+
 impl Engine {
     pub fn open(path: &Path) -> Result<Self, sled::Error> {
+        mend_settings(path)?;
         let db = sled::Config::new()
             .path(path)
             .segment_size(SEGMENT_BYTES)
@@ -40,6 +67,7 @@ impl Engine {
             .flush_every_ms(Some(FLUSH_EVERY_MS))
             .mode(sled::Mode::HighThroughput)
             .open()?;
+        fs::File::open(path.join("conf"))?.sync_all()?;
         Ok(Self { db, path: path.into() })
     }
 
@@ -165,5 +193,31 @@ impl Reader<'_> {
         let end = prefix.end_of_prefix();
         let from = from.max(prefix);
         self.0.scan(from.as_bytes(), end.as_ref().map(Key::as_bytes), visit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_what_the_engine_writes_and_damaged_ones_are_mended() {
+        let directory = tempfile::tempdir().unwrap();
+        let conf = directory.path().join("conf");
+        let entry = || Writes::from([(vec![1], Some(vec![2]))]);
+        let engine = Engine::open(directory.path()).unwrap();
+        engine.apply(entry()).unwrap();
+        engine.flush().unwrap();
+        drop(engine);
+        assert_eq!(fs::read(&conf).unwrap(), settings());
+
+        let other = settings().iter().map(|byte| byte ^ (u8::from(*byte == b'8'))).collect();
+        for damaged in [vec![0; settings().len()], vec![0xff; 30], b"segment".to_vec(), other] {
+            fs::write(&conf, damaged).unwrap();
+            let engine = Engine::open(directory.path()).unwrap();
+            assert_eq!(engine.get(&[1]).unwrap(), Some(vec![2]));
+            drop(engine);
+            assert_eq!(fs::read(&conf).unwrap(), settings());
+        }
     }
 }

@@ -308,7 +308,10 @@ fn is_full(error: &io::Error) -> bool {
 fn sort_out(result: Result<(Engine, Contents), StoreError>) -> Result<Attempted, OpenError> {
     match result {
         Ok(opened) => Ok(Ok(opened)),
-        Err(StoreError::Corrupt { detail, .. }) => Ok(Err(detail)),
+        // The engine calls some damage a defect of its own.
+        Err(StoreError::Corrupt { detail, .. } | StoreError::Engine { detail, .. }) => {
+            Ok(Err(detail))
+        }
         Err(other) => Err(other.into()),
     }
 }
