@@ -9,7 +9,10 @@ use std::{
     ops::Bound,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
+
+use rustix::fs::FlockOperation;
 
 use super::{StoreError, keys::Key};
 
@@ -19,6 +22,10 @@ const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Never `None`: sled collects garbage in this thread.
 const FLUSH_EVERY_MS: u64 = 500;
+
+/// A store that was closed is let go of within this time.
+const RELEASE_TIME_MAX: Duration = Duration::from_secs(5);
+const RELEASE_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Writes of one commit group: the last write to a key wins; `None` removes.
 pub type Writes = HashMap<Vec<u8>, Option<Vec<u8>>>;
@@ -57,9 +64,30 @@ fn settings() -> Vec<u8> {
     bytes
 }
 
+/// sled's own threads may hold on to a store for a moment after its last handle is gone: whoever
+/// closes and opens in one process would be refused. Our own lock is held by whoever opens, so
+/// nobody else can mean to use it. What still holds it afterwards is sled's to report.
+fn wait_for_release(store: &Path) {
+    let Ok(file) = fs::OpenOptions::new().read(true).write(true).open(store.join("db")) else {
+        return;
+    };
+    let began = Instant::now();
+    while began.elapsed() < RELEASE_TIME_MAX {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            // The lock goes with the file handle.
+            _ => return,
+        }
+        // The release of a lock tells nobody.
+        #[allow(clippy::disallowed_methods)]
+        std::thread::sleep(RELEASE_POLL_INTERVAL);
+    }
+}
+
 impl Engine {
     pub fn open(path: &Path) -> Result<Self, sled::Error> {
         mend_settings(path)?;
+        wait_for_release(path);
         let db = sled::Config::new()
             .path(path)
             .segment_size(SEGMENT_BYTES)
