@@ -43,7 +43,8 @@ pub async fn receipt(args: &ReceiptArgs, place: &Place) -> Result<Exit, Failed> 
 fn to_text(receipts: &NodeReceipts) -> String {
     if receipts.lanes.is_empty() {
         return format!(
-            "nothing is known of {}: no observation of it was accepted, or all of it is forgotten\n",
+            "nothing is known of {}: no observation of it was judged yet (those that wait for it \
+             are `observed` in `patchferry status`), or all of it is forgotten\n",
             receipts.node
         );
     }
