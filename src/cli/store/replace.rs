@@ -32,7 +32,7 @@ pub async fn restore(args: RestoreArgs, place: &Place) -> Result<Exit, Failed> {
     );
     if !args.yes {
         return Err(Failed::new(
-            Exit::Usage,
+            Exit::Failed,
             format!(
                 "nothing was changed. {described}. With --yes it takes the place of the store in \
                  {}, which is set aside; what was accepted since the backup is then only there, \
