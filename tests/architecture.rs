@@ -78,11 +78,11 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("src/pipeline/ingest/mod.rs", "store::Commit"),
     // What stops a stage is an error of the store.
     ("src/pipeline/ingest/mod.rs", "store::StoreError"),
-    ("src/pipeline/ingest/sweep.rs", "store::Pause"),
+    ("src/pipeline/ingest/error.rs", "store"),
+    ("src/pipeline/ingest/error.rs", "store::StoreError"),
     // A chunk that the store has no room for is to be handed in again, not failed.
     ("src/pipeline/ingest/file/mod.rs", "store::Pause"),
     ("src/pipeline/ingest/file/mod.rs", "store::StoreError"),
-    ("src/pipeline/ingest/sweep.rs", "store::StoreError"),
     // What nodes are waits for their summaries in the form in which it would be stored.
     ("src/pipeline/ingest/sweep.rs", "store::codec"),
     ("src/pipeline/transform.rs", "store::StoreError"),

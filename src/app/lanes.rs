@@ -15,7 +15,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         deliver::{LaneDelivery, LaneView},
-        ingest::{LaneIngest, SweepStatus},
+        ingest::{LaneIngest, LaneReads, SweepStatus},
         session::LaneSession,
     },
     queue::{QueueError, Queues},
@@ -81,10 +81,14 @@ async fn spawn_one(
     let trigger = Arc::new(Notify::new());
     let (status, sweeps) = watch::channel(SweepStatus::default());
     let (view_sender, view) = watch::channel(LaneView::default());
+    let reads = LaneReads::new(
+        Arc::clone(&session),
+        shared.queues.clone(),
+        Arc::clone(shared.metrics),
+        shared.config.ingest.ssm_requests_per_second,
+    );
     let ingest = LaneIngest {
-        session: Arc::clone(&session),
-        queues: shared.queues.clone(),
-        metrics: Arc::clone(shared.metrics),
+        reads: Arc::new(reads),
         settings: settings::ingest(shared.config),
         trigger: Arc::clone(&trigger),
         status,

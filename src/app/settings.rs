@@ -51,7 +51,6 @@ pub(super) fn policy(config: &Config) -> Policy {
 pub(super) fn ingest(config: &Config) -> ingest::Settings {
     ingest::Settings {
         poll_interval: config.ingest.poll_interval,
-        ssm_requests_per_second: config.ingest.ssm_requests_per_second,
         patch_details: config.ingest.patch_details,
         refresh_after: config.finding.refresh_after,
         policy: policy(config).fingerprint(),

@@ -6,7 +6,10 @@
 //!
 //! Pure: time is given. Deliberately doesn't know what a token is spent on.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -71,17 +74,6 @@ impl Limiter {
         true
     }
 
-    /// Waits for a token and takes it.
-    pub async fn take(&mut self) {
-        loop {
-            let now = Instant::now();
-            if self.try_take(now) {
-                return;
-            }
-            tokio::time::sleep_until(self.ready_at(now)).await;
-        }
-    }
-
     /// A request that was sent at `sent_at` was throttled. Requests sent before the last cut say
     /// nothing about the rate since, so there is one cut per round trip.
     pub fn throttled(&mut self, sent_at: Instant, now: Instant) {
@@ -115,6 +107,41 @@ impl Limiter {
         if self.rate_per_second >= self.quota_per_second {
             self.raised_at = now;
         }
+    }
+}
+
+/// One bucket that several tasks spend from.
+#[derive(Debug)]
+pub struct SharedLimiter(Mutex<Limiter>);
+
+impl SharedLimiter {
+    #[must_use]
+    pub fn new(limiter: Limiter) -> Self {
+        Self(Mutex::new(limiter))
+    }
+
+    /// Waits for a token and takes it. Whoever waits holds up nobody else.
+    pub async fn take(&self) {
+        loop {
+            let now = Instant::now();
+            let ready_at = {
+                let mut limiter = self.lock();
+                if limiter.try_take(now) {
+                    return;
+                }
+                limiter.ready_at(now)
+            };
+            tokio::time::sleep_until(ready_at).await;
+        }
+    }
+
+    /// As [`Limiter::throttled`].
+    pub fn throttled(&self, sent_at: Instant, now: Instant) {
+        self.lock().throttled(sent_at, now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Limiter> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

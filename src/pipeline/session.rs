@@ -1,17 +1,24 @@
 //! A lane's AWS clients, and the proof that their credentials are the lane's own.
 //!
-//! Both ingest and deliver work through one session: nothing is read from or sent to an account
-//! other than the lane's.
+//! Everything that reads or writes a lane works through one session: nothing is read from or sent
+//! to an account other than the lane's, and what reads the hub shares one quota.
 
 use std::sync::{
     Arc, PoisonError, RwLock,
     atomic::{AtomicBool, Ordering},
 };
 
+use tokio::time::Instant;
+
+use super::limiter::{Limiter, SharedLimiter};
 use crate::{
     aws::{AssumeRole, Aws, AwsError, LaneClients},
     record::Lane,
 };
+
+/// `GetFindings` requests per second and burst (API Reference, "Throttling limits").
+const GET_FINDINGS_PER_SECOND: f64 = 3.0;
+const GET_FINDINGS_BURST: u32 = 6;
 
 /// See the module.
 pub struct LaneSession {
@@ -20,13 +27,22 @@ pub struct LaneSession {
     role: Option<AssumeRole>,
     clients: RwLock<LaneClients>,
     verified: AtomicBool,
+    hub_reads: SharedLimiter,
 }
 
 impl LaneSession {
     /// Builds the clients; calls nothing.
     pub async fn new(aws: Arc<Aws>, lane: Lane, role: Option<AssumeRole>) -> Self {
         let clients = RwLock::new(aws.lane(&lane, role.as_ref()).await);
-        Self { aws, lane, role, clients, verified: AtomicBool::new(false) }
+        let hub_reads = Limiter::new(GET_FINDINGS_PER_SECOND, GET_FINDINGS_BURST, Instant::now());
+        Self {
+            aws,
+            lane,
+            role,
+            clients,
+            verified: AtomicBool::new(false),
+            hub_reads: SharedLimiter::new(hub_reads),
+        }
     }
 
     pub fn lane(&self) -> &Lane {
@@ -48,6 +64,11 @@ impl LaneSession {
         let clients = self.aws.renewed_lane(&self.lane, self.role.as_ref()).await;
         self.verified.store(false, Ordering::Release);
         *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
+    }
+
+    /// The lane's quota of `GetFindings`.
+    pub fn hub_reads(&self) -> &SharedLimiter {
+        &self.hub_reads
     }
 
     fn unverified(&self) -> LaneClients {

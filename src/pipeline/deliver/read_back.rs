@@ -6,14 +6,12 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use tokio::{sync::Mutex, time::Instant};
-
 use crate::{
     aws::{
         AwsError, Fault, HoldReason, LaneClients, security_hub::HubQuery, security_hub::HubRecord,
     },
     failpoint::{self, FailPoint},
-    pipeline::{limiter::Limiter, session::LaneSession},
+    pipeline::session::LaneSession,
     queue::{HubState, QueueError, Queues, ReadBack},
     record::{
         Change, Facts, Finding, FindingId, Lane, NodeId, Partition, RenderPolicy, Severity, Source,
@@ -21,9 +19,6 @@ use crate::{
     },
 };
 
-/// `GetFindings` requests per second and burst (API Reference, "Throttling limits").
-const GET_FINDINGS_PER_SECOND: f64 = 3.0;
-const GET_FINDINGS_BURST: u32 = 6;
 /// A read-back that takes longer is begun anew.
 const READ_BACK_MAX: Duration = Duration::from_secs(30 * 60);
 
@@ -56,17 +51,11 @@ pub struct Product {
     pub one_per_node: bool,
 }
 
-/// The quota of `GetFindings`; a lane has one.
-pub fn read_limiter() -> Limiter {
-    Limiter::new(GET_FINDINGS_PER_SECOND, GET_FINDINGS_BURST, Instant::now())
-}
-
 /// Checks the credentials, and reads back what must be read back.
 pub async fn open_lane(
     session: &LaneSession,
     queues: &Queues,
     product: &Product,
-    reads: &Mutex<Limiter>,
 ) -> Result<(), OpenError> {
     let clients = session.clients().await?;
     let lane = session.lane();
@@ -78,8 +67,7 @@ pub async fn open_lane(
         queues.finish_read_back(lane, Some(HashSet::new())).await?;
         return Ok(());
     }
-    let read =
-        tokio::time::timeout(READ_BACK_MAX, read_back(&clients, queues, product, reads, lane));
+    let read = tokio::time::timeout(READ_BACK_MAX, read_back(session, &clients, queues, product));
     match read.await.map_err(|_| OpenError::TooSlow)? {
         Ok(found) => {
             if !found.is_empty() {
@@ -106,12 +94,12 @@ pub async fn open_lane(
 
 /// Adopts all findings of ours, page by page; the nodes they are of.
 async fn read_back(
+    session: &LaneSession,
     clients: &LaneClients,
     queues: &Queues,
     product: &Product,
-    reads: &Mutex<Limiter>,
-    lane: &Lane,
 ) -> Result<HashSet<String>, OpenError> {
+    let lane = session.lane();
     let query = HubQuery::Ours {
         product_arn: product.arn.clone().unwrap_or_else(|| lane.default_product_arn()),
         id_prefix: id_prefix(lane, lane.partition()),
@@ -119,7 +107,7 @@ async fn read_back(
     let mut found = HashSet::new();
     let mut from = None;
     loop {
-        reads.lock().await.take().await;
+        session.hub_reads().take().await;
         let page = clients.hub.get_findings(&query, from).await?;
         let states: Vec<HubState> = page
             .items

@@ -6,14 +6,16 @@
 //! that runs ends before its next request.
 //!
 //! - [`sweep`]: one complete read of the fleet.
-//! - `reads`: requests at the lane's pace, tried again.
-//! - [`change`]: which nodes are worth a closer look (pure).
+//! - [`change`]: which nodes are worth a closer look (pure); [`look`]: that look.
+//! - [`reads`]: requests at the lane's pace, tried again.
 //! - [`file`]: lines that somebody hands in, without a sweep.
 //!
 //! Deliberately doesn't know: what becomes of what it accepts.
 
 mod change;
+mod error;
 pub mod file;
+mod look;
 mod reads;
 mod sweep;
 
@@ -25,9 +27,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use sweep::{SweepError, SweepReport};
+pub use error::{IngestError, Skipped};
+pub use reads::LaneReads;
+pub use sweep::SweepReport;
 
-use super::{backoff::LaneBackoff, limiter::Limiter, session::LaneSession};
+use super::backoff::LaneBackoff;
 use crate::{
     aws::{AwsError, Fault, patch_digest},
     metrics::{LaneMetrics, Metrics},
@@ -36,8 +40,6 @@ use crate::{
     store::{Commit, StoreError},
 };
 
-/// SSM requests that may go out at once after a quiet time.
-const SSM_BURST_REQUESTS: u32 = 4;
 /// A lane without nodes is looked at hourly.
 const EMPTY_INTERVAL: Duration = Duration::from_secs(3_600);
 /// A lane that may not be read is tried this often.
@@ -51,7 +53,6 @@ const JITTER: f64 = 0.1;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub poll_interval: Duration,
-    pub ssm_requests_per_second: f64,
     /// Whether the patches of non-compliant nodes are read.
     pub patch_details: bool,
     pub refresh_after: Duration,
@@ -76,9 +77,7 @@ pub struct SweepStatus {
 
 /// What a lane's task is made of.
 pub struct LaneIngest {
-    pub session: Arc<LaneSession>,
-    pub queues: Queues,
-    pub metrics: Arc<Metrics>,
+    pub reads: Arc<LaneReads>,
     pub settings: Settings,
     /// Sweeps at once when notified.
     pub trigger: Arc<Notify>,
@@ -88,12 +87,10 @@ pub struct LaneIngest {
 impl LaneIngest {
     /// Sweeps until shutdown or until the store has failed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), QueueError> {
-        let lane = self.session.lane().clone();
-        let gauges = self.metrics.lane(&lane);
-        let mut limiter =
-            Limiter::new(self.settings.ssm_requests_per_second, SSM_BURST_REQUESTS, Instant::now());
+        let lane = self.reads.lane().clone();
+        let gauges = self.metrics().lane(&lane);
         let mut backoff = LaneBackoff::default();
-        let state = self.queues.lane(&lane);
+        let state = self.queues().lane(&lane);
         loop {
             self.status.send_modify(|status| status.paused = state.ingest_paused().is_some());
             tokio::select! {
@@ -104,15 +101,15 @@ impl LaneIngest {
             let swept = tokio::select! {
                 // A sweep that is cut keeps the pages that it accepted.
                 () = shutdown.cancelled() => return Ok(()),
-                swept = self.sweep(&lane, &mut limiter) => swept,
+                swept = self.sweep() => swept,
             };
             let wait = match swept {
                 Ok(report) => {
                     backoff.reset();
                     self.interval_after(&report)
                 }
-                Err(SweepError::Queue(error)) if error.is_fatal() => return Err(error),
-                Err(SweepError::PausedByOperator) => continue,
+                Err(IngestError::Queue(error)) if error.is_fatal() => return Err(error),
+                Err(IngestError::PausedByOperator) => continue,
                 Err(error) => {
                     let wait = self.wait_after(&error, &mut backoff);
                     self.failed(&lane, &error).await;
@@ -132,24 +129,25 @@ impl LaneIngest {
         }
     }
 
-    async fn sweep(&self, lane: &Lane, limiter: &mut Limiter) -> Result<SweepReport, SweepError> {
+    fn queues(&self) -> &Queues {
+        self.reads.queues()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.reads.metrics()
+    }
+
+    async fn sweep(&self) -> Result<SweepReport, IngestError> {
         let began = Instant::now();
-        let clients = self.session.clients().await?;
-        let reads = reads::Reads {
-            lane,
-            ssm: clients.ssm,
-            queues: &self.queues,
-            metrics: &self.metrics,
-            limiter,
-        };
-        let report = sweep::Sweep::new(reads, &self.settings).run().await?;
-        self.metrics.sweep_seconds.record(began.elapsed().as_secs_f64());
-        self.complete(lane, &report, &self.metrics.lane(lane));
+        let lane = self.reads.lane();
+        let report = sweep::Sweep::new(&self.reads, &self.settings).run().await?;
+        self.metrics().sweep_seconds.record(began.elapsed().as_secs_f64());
+        self.complete(lane, &report, &self.metrics().lane(lane));
         Ok(report)
     }
 
     fn complete(&self, lane: &Lane, report: &SweepReport, gauges: &LaneMetrics) {
-        let now = self.queues.clock().now();
+        let now = self.queues().clock().now();
         #[allow(clippy::cast_precision_loss)] // milliseconds of this century are below 2^52
         gauges.last_complete_sweep_timestamp_seconds.set(now.0 as f64 / 1000.0);
         self.status.send_modify(|status| {
@@ -163,15 +161,15 @@ impl LaneIngest {
         tracing::debug!(%lane, ?report, "sweep complete");
     }
 
-    async fn failed(&self, lane: &Lane, error: &SweepError) {
+    async fn failed(&self, lane: &Lane, error: &IngestError) {
         let text = error.to_string();
         let news = self.status.borrow().failure.is_none();
         self.status.send_modify(|status| status.failure = Some(text.clone()));
         if news {
             tracing::warn!(%lane, error = text, "a sweep ended early: what it accepted is kept, it is begun anew");
         }
-        if matches!(error, SweepError::Aws(AwsError { fault: Fault::Held { .. }, .. })) {
-            self.session.renew().await;
+        if matches!(error, IngestError::Aws(AwsError { fault: Fault::Held { .. }, .. })) {
+            self.reads.session().renew().await;
         }
     }
 
@@ -181,12 +179,12 @@ impl LaneIngest {
         interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
     }
 
-    fn wait_after(&self, error: &SweepError, backoff: &mut LaneBackoff) -> Duration {
+    fn wait_after(&self, error: &IngestError, backoff: &mut LaneBackoff) -> Duration {
         let wait = match error {
-            SweepError::Aws(AwsError { fault: Fault::Held { .. }, .. }) => HELD_INTERVAL,
-            SweepError::Paused(_) => PAUSED_INTERVAL,
-            SweepError::Skipped(_) => self.settings.poll_interval,
-            SweepError::Aws(_) | SweepError::PausedByOperator | SweepError::Queue(_) => {
+            IngestError::Aws(AwsError { fault: Fault::Held { .. }, .. }) => HELD_INTERVAL,
+            IngestError::Paused(_) => PAUSED_INTERVAL,
+            IngestError::Skipped(_) => self.settings.poll_interval,
+            IngestError::Aws(_) | IngestError::PausedByOperator | IngestError::Queue(_) => {
                 backoff.next_delay()
             }
         };
@@ -197,7 +195,7 @@ impl LaneIngest {
     async fn wait_for_room(&self, shutdown: &CancellationToken) -> Result<Option<()>, QueueError> {
         loop {
             // An empty commit has the committer look at the space anew.
-            match self.queues.store().commit(Commit::ingest(0), |_| Ok(())).await {
+            match self.queues().store().commit(Commit::ingest(0), |_| Ok(())).await {
                 Ok(()) => return Ok(None),
                 Err(StoreError::Full(_)) => {}
                 Err(error) => return Err(error.into()),

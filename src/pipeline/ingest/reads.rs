@@ -1,5 +1,5 @@
 //! Requests to SSM at a lane's pace, each with its read number, each tried again while time may
-//! heal what stands against it.
+//! heal what stands against it. All that read one lane share one of these.
 //!
 //! Guarantees: every request that goes out has taken a token of the lane's limiter, the ones that
 //! are tried again too (the SDK's own retries are off), so that there is one place that slows
@@ -16,11 +16,16 @@ use tokio::time::Instant;
 use crate::{
     aws::{AwsError, Fault, Page, Ssm},
     metrics::{Metrics, SsmOperation, SsmOutcome},
-    pipeline::limiter::Limiter,
+    pipeline::{
+        limiter::{Limiter, SharedLimiter},
+        session::LaneSession,
+    },
     queue::{QueueError, Queues},
     record::{Lane, ReadNumber},
 };
 
+/// SSM requests that may go out at once after a quiet time.
+const SSM_BURST_REQUESTS: u32 = 4;
 /// At the limiter's lowest rate these take a minute.
 const THROTTLED_MAX: u32 = 12;
 /// As often as AWS's SDKs try.
@@ -40,12 +45,11 @@ pub(super) enum ReadError {
 }
 
 /// See the module.
-pub(super) struct Reads<'a> {
-    pub lane: &'a Lane,
-    pub ssm: Ssm,
-    pub queues: &'a Queues,
-    pub metrics: &'a Arc<Metrics>,
-    pub limiter: &'a mut Limiter,
+pub struct LaneReads {
+    session: Arc<LaneSession>,
+    queues: Queues,
+    metrics: Arc<Metrics>,
+    limiter: SharedLimiter,
 }
 
 /// A page, and the number of the request that it answers.
@@ -54,10 +58,37 @@ pub(super) struct Read<T> {
     pub page: Page<T>,
 }
 
-impl Reads<'_> {
+impl LaneReads {
+    #[must_use]
+    pub fn new(
+        session: Arc<LaneSession>,
+        queues: Queues,
+        metrics: Arc<Metrics>,
+        ssm_requests_per_second: f64,
+    ) -> Self {
+        let limiter = Limiter::new(ssm_requests_per_second, SSM_BURST_REQUESTS, Instant::now());
+        Self { session, queues, metrics, limiter: SharedLimiter::new(limiter) }
+    }
+
+    pub fn lane(&self) -> &Lane {
+        self.session.lane()
+    }
+
+    pub fn session(&self) -> &LaneSession {
+        &self.session
+    }
+
+    pub fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// Sends the request that `call` makes until it is answered.
-    pub async fn ask<T, F, C>(
-        &mut self,
+    pub(super) async fn ask<T, F, C>(
+        &self,
         operation: SsmOperation,
         mut call: C,
     ) -> Result<Read<T>, ReadError>
@@ -69,12 +100,13 @@ impl Reads<'_> {
         loop {
             self.limiter.take().await;
             // The last chance to stop.
-            if self.queues.lane(self.lane).ingest_paused().is_some() {
+            if self.queues.lane(self.lane()).ingest_paused().is_some() {
                 return Err(ReadError::Paused);
             }
-            let number = self.queues.next_read(self.lane).await?;
+            let ssm = self.session.clients().await?.ssm;
+            let number = self.queues.next_read(self.lane()).await?;
             let sent_at = Instant::now();
-            let answer = call(self.ssm.clone()).await;
+            let answer = call(ssm).await;
             let outcome = outcome(&answer);
             self.metrics.ssm_requests[operation][outcome].increment(1);
             let error = match answer {

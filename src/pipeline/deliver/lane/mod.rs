@@ -9,7 +9,7 @@ mod standing;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Mutex, watch},
+    sync::watch,
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
@@ -22,7 +22,7 @@ use super::{
     confirm::{Confirmations, Unconfirmed},
     flight::{Flight, Held},
     gate::{Gate, Permit},
-    read_back::{OpenError, Product, open_lane, read_limiter},
+    read_back::{OpenError, Product, open_lane},
 };
 use crate::{
     aws::{
@@ -90,8 +90,6 @@ struct Task {
     state: Arc<LaneState>,
     gate: Gate,
     limiter: Limiter,
-    /// Of `GetFindings`, for whoever reads the hub.
-    reads: Arc<Mutex<Limiter>>,
     jobs: JoinSet<Done>,
     opening: Opening,
     requests: usize,
@@ -117,7 +115,6 @@ impl Task {
             lane_metrics: metrics.lane(&lane),
             gate: Gate::new(settings.probe_interval),
             limiter: Limiter::new(rate, burst, Instant::now()),
-            reads: Arc::new(Mutex::new(read_limiter())),
             jobs: JoinSet::new(),
             opening: Opening::Wanted,
             requests: 0,
@@ -231,12 +228,11 @@ impl Task {
             one_per_node: self.settings.reads_back,
         };
         let renew = self.wants_new_credentials();
-        let reads = Arc::clone(&self.reads);
         self.jobs.spawn(async move {
             if renew {
                 session.renew().await;
             }
-            Done::Opened(open_lane(&session, &queues, &product, &reads).await)
+            Done::Opened(open_lane(&session, &queues, &product).await)
         });
     }
 

@@ -165,11 +165,11 @@ impl Task {
     /// Asks the hub whether it holds findings whose requests were answered with nonsense.
     fn confirm(&mut self) {
         let Some((product_arn, asked)) = self.confirmations.ask(&self.lane) else { return };
-        let (session, reads) = (Arc::clone(&self.session), Arc::clone(&self.reads));
+        let session = Arc::clone(&self.session);
         self.jobs.spawn(async move {
             let ids = asked.iter().map(|(prepared, _)| prepared.id.clone()).collect();
             let query = HubQuery::Ids { product_arn, ids };
-            reads.lock().await.take().await;
+            session.hub_reads().take().await;
             let held = match session.clients().await {
                 Ok(clients) => clients.hub.get_findings(&query, None).await.map(|page| page.items),
                 Err(error) => Err(error),
