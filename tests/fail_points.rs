@@ -70,7 +70,8 @@ fn story(point: FailPoint) -> Story {
         P::IngestLineCommitted => Story::Ingest,
         P::DeadDropFileWritten => Story::Drop { dead: 2, dropped: 0 },
         P::DeadDropped => Story::Drop { dead: 0, dropped: 2 },
-        P::BackupWritten
+        P::ReopeningClosed
+        | P::BackupWritten
         | P::BackupRenamed
         | P::MigrationBackedUp
         | P::MigrationCopied

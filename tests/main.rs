@@ -6,6 +6,7 @@
 
 mod architecture;
 mod asff_rendering;
+mod changed_config;
 mod configuration;
 mod daemon;
 mod dashboard;
@@ -20,5 +21,6 @@ mod life_of_a_finding;
 mod pipeline_faults;
 mod power_cut;
 mod readme;
+mod reconcile;
 mod simulator_contract;
 mod store;

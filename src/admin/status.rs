@@ -60,6 +60,15 @@ pub struct LaneStatus {
     pub gone_withheld_nodes: u64,
     /// By an operator.
     pub ingest_paused: bool,
+    /// When the hub was last compared with the ledger; `None`: never, or no daemon runs.
+    #[serde(default)]
+    pub last_reconcile_unix_ms: Option<UnixMillis>,
+    /// Differences that it left.
+    #[serde(default)]
+    pub reconcile_unrepaired: u64,
+    /// Why the last comparison failed, if it did.
+    #[serde(default)]
+    pub reconcile_failure: Option<String>,
 }
 
 /// A pause that is in force.

@@ -1,4 +1,4 @@
-//! Which lanes are served, and the two tasks of each: ingest and deliver.
+//! Which lanes are served, and the three tasks of each: ingest, deliver and reconcile.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::{
     pipeline::{
         deliver::{LaneDelivery, LaneView},
         ingest::{LaneIngest, LaneReads, SweepStatus},
+        reconcile::{self, LaneReconcile, ReconcileHandle, ReconcileStatus},
         session::LaneSession,
     },
     queue::{QueueError, Queues},
@@ -32,6 +33,9 @@ pub struct ServedLane {
     pub trigger: Arc<Notify>,
     pub sweeps: watch::Receiver<SweepStatus>,
     pub view: watch::Receiver<LaneView>,
+    /// Has its hub compared with the ledger.
+    pub reconcile: ReconcileHandle,
+    pub reconciled: watch::Receiver<ReconcileStatus>,
 }
 
 /// What all lanes share.
@@ -93,16 +97,29 @@ async fn spawn_one(
         trigger: Arc::clone(&trigger),
         status,
     };
+    let (handle, requests) = reconcile::requests();
+    let (reconciled_sender, reconciled) = watch::channel(ReconcileStatus::default());
+    let reconcile = LaneReconcile {
+        session: Arc::clone(&session),
+        queues: shared.queues.clone(),
+        metrics: Arc::clone(shared.metrics),
+        settings: settings::reconcile(shared.config),
+        requests,
+        sweep: Arc::clone(&trigger),
+        status: reconciled_sender,
+    };
     let delivery = LaneDelivery {
         session,
         queues: shared.queues.clone(),
         metrics: Arc::clone(shared.metrics),
         settings: settings::deliver(shared.config),
         view: view_sender,
+        sweep: Arc::clone(&trigger),
     };
     tasks.spawn(ingest.run(shutdown.clone()));
     tasks.spawn(delivery.run(shutdown.clone()));
-    ServedLane { lane, trigger, sweeps, view }
+    tasks.spawn(reconcile.run(shutdown.clone()));
+    ServedLane { lane, trigger, sweeps, view, reconcile: handle, reconciled }
 }
 
 /// Tells the reader of a `CloudTrail` log which machine it was.

@@ -4,6 +4,7 @@
 //! - [`lanes`]: which lanes are served, and their tasks.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
+//! - [`reconcile`]: comparing a hub with the ledger when an operator asks for it.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
 //! - [`watchdog`]: ends a process whose commits hang.
 //! - [`offline`]: the same store, looked at while no daemon runs.
@@ -15,6 +16,7 @@ mod lanes;
 pub mod maintenance;
 mod observe;
 pub mod offline;
+mod reconcile;
 mod settings;
 mod watchdog;
 

@@ -9,16 +9,22 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ServedLane,
     ingest::{RunningIngest, Taking},
-    offline, watchdog,
+    offline, reconcile, watchdog,
 };
 use crate::{
     admin::{
+        command::Refusal,
+        commands::reconcile::Reconciled,
         handler::Host,
         http::{Health, StatusSource},
         status::{LaneStatus, QueueStatus, Status, StoreStatus},
     },
     metrics::{LaneState, Metrics, PauseReason, Queue, StoreAlarm},
-    pipeline::{deliver::LaneView, ingest::SweepStatus},
+    pipeline::{
+        deliver::LaneView,
+        ingest::SweepStatus,
+        reconcile::{ReconcileHandle, ReconcileStatus},
+    },
     queue::{PauseWhat, QueueError, Queues},
     record::{Lane, Reason, Severity, Stage, UnixMillis},
     store::Pause,
@@ -29,6 +35,8 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 struct Looked {
     sweeps: watch::Receiver<SweepStatus>,
     view: watch::Receiver<LaneView>,
+    reconcile: ReconcileHandle,
+    reconciled: watch::Receiver<ReconcileStatus>,
 }
 
 /// See the module.
@@ -52,7 +60,12 @@ impl Observer {
         let served = lanes
             .iter()
             .map(|lane| {
-                let looked = Looked { sweeps: lane.sweeps.clone(), view: lane.view.clone() };
+                let looked = Looked {
+                    sweeps: lane.sweeps.clone(),
+                    view: lane.view.clone(),
+                    reconcile: lane.reconcile.clone(),
+                    reconciled: lane.reconciled.clone(),
+                };
                 (lane.lane.clone(), looked)
             })
             .collect();
@@ -105,6 +118,7 @@ impl Observer {
         let stubborn: u64 =
             lanes.iter().map(|lane| self.queues.lane(lane).stubborn_findings()).sum();
         metrics.stubborn_findings.set(f64_of(stubborn));
+        metrics.reconcile_oldest_age_seconds.set(f64_of(self.reconcile_oldest_age_seconds()));
         self.refresh_store();
         self.refresh_pauses();
         Ok(())
@@ -125,6 +139,14 @@ impl Observer {
             gauges.set_state(LaneState::Orphaned);
         }
         Ok(())
+    }
+
+    /// Of the lane that was compared longest ago; the start counts where none was.
+    fn reconcile_oldest_age_seconds(&self) -> u64 {
+        let now = self.queues.clock().now();
+        let last = |looked: &Looked| looked.reconciled.borrow().last_complete_at;
+        let oldest = self.served.values().map(|lane| last(lane).unwrap_or(self.started_at)).min();
+        oldest.map_or(0, |at| now.since(at).as_secs())
     }
 
     fn refresh_store(&self) {
@@ -197,6 +219,10 @@ impl Observer {
         status.nodes.never_scanned = report.never_scanned as u64;
         status.nodes.stale = report.stale as u64;
         status.poll_interval_seconds = sweeps.next_interval.as_secs();
+        let reconciled = looked.reconciled.borrow();
+        status.last_reconcile_unix_ms = reconciled.last_complete_at;
+        status.reconcile_unrepaired = reconciled.unrepaired;
+        status.reconcile_failure.clone_from(&reconciled.failure);
     }
 }
 
@@ -240,6 +266,15 @@ impl Host for Observer {
 
     fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
         Box::pin(async move { self.ingest.take(first_line, &lines).await })
+    }
+
+    fn reconcile(
+        &self,
+        lane: Lane,
+        repair: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<Reconciled, Refusal>> + Send + '_>> {
+        let handle = self.served.get(&lane).map(|looked| &looked.reconcile);
+        Box::pin(reconcile::reconcile(lane, handle, repair))
     }
 }
 

@@ -4,9 +4,14 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
-use super::ingest::{StoppedIngest, Taking};
+use super::{
+    ingest::{StoppedIngest, Taking},
+    reconcile,
+};
 use crate::{
     admin::{
+        command::Refusal,
+        commands::reconcile::Reconciled,
         handler::{Admin, Host},
         status::{
             BySeverity, DeadLetterCount, LaneStatus, NodeCounts, PauseStatus, QueueStatus, Status,
@@ -36,6 +41,14 @@ impl Host for Still {
 
     fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
         Box::pin(async move { self.ingest.take(first_line, &lines).await })
+    }
+
+    fn reconcile(
+        &self,
+        lane: Lane,
+        repair: bool,
+    ) -> Pin<Box<dyn Future<Output = Result<Reconciled, Refusal>> + Send + '_>> {
+        Box::pin(reconcile::reconcile(lane, None, repair))
     }
 }
 
@@ -166,6 +179,9 @@ async fn lane_status(queues: &Queues, lane: Lane) -> Result<LaneStatus, QueueErr
         last_complete_sweep_unix_ms: None,
         poll_interval_seconds: 0,
         gone_withheld_nodes: 0,
+        last_reconcile_unix_ms: None,
+        reconcile_unrepaired: 0,
+        reconcile_failure: None,
         ingest_paused: state.ingest_paused().is_some(),
         lane,
     })

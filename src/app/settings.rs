@@ -3,7 +3,7 @@
 use crate::{
     config::{self, Config},
     pipeline::{
-        deliver, ingest,
+        deliver, ingest, reconcile,
         transform::{Identity, Policy},
         validate::UnspecifiedSeverity,
     },
@@ -54,6 +54,16 @@ pub(super) fn ingest(config: &Config) -> ingest::Settings {
         patch_details: config.ingest.patch_details,
         refresh_after: config.finding.refresh_after,
         policy: policy(config).fingerprint(),
+    }
+}
+
+pub(super) fn reconcile(config: &Config) -> reconcile::Settings {
+    reconcile::Settings {
+        interval: config.reconcile.interval,
+        repair: config.reconcile.repair,
+        product_arn: config.finding.product_arn.as_ref().map(ToString::to_string),
+        one_per_node: config.finding.identity == config::Identity::Node,
+        resolves: config.finding.resolve,
     }
 }
 

@@ -215,6 +215,24 @@ pub(super) const PROBE_INTERVAL: Key<DurationRule> = Key {
     example: "",
 };
 
+pub(super) const RECONCILE_INTERVAL: Key<DurationRule> = Key {
+    path: "reconcile.interval",
+    help: &[
+        "How often each lane's hub is compared with the ledger, and looked through for findings",
+        "that somebody has resolved although a newer scan still finds them (1h to 30d).",
+    ],
+    rule: DurationRule(seconds(HOUR)..=seconds(30 * DAY)),
+    default: || seconds(DAY),
+    example: "",
+};
+pub(super) const RECONCILE_REPAIR: Key<FlagRule> = Key {
+    path: "reconcile.repair",
+    help: &["Repair the differences that this finds, rather than only count and log them."],
+    rule: FlagRule,
+    default: || true,
+    example: "",
+};
+
 pub(super) const MAX_BYTES: Key<BytesRule> = Key {
     path: "store.max_bytes",
     help: &[
@@ -280,7 +298,7 @@ pub(super) const LEVEL: Key<LevelRule> = Key {
 };
 
 /// Every key, in the order of the file.
-pub(super) const ALL: [&dyn AnyKey; 23] = [
+pub(super) const ALL: [&dyn AnyKey; 25] = [
     &STATE_DIR,
     &POLL_INTERVAL,
     &SSM_REQUESTS_PER_SECOND,
@@ -297,6 +315,8 @@ pub(super) const ALL: [&dyn AnyKey; 23] = [
     &BURST,
     &MAX_IN_FLIGHT,
     &PROBE_INTERVAL,
+    &RECONCILE_INTERVAL,
+    &RECONCILE_REPAIR,
     &MAX_BYTES,
     &MIN_FREE_BYTES,
     &RECEIPTS_KEPT,
@@ -306,7 +326,8 @@ pub(super) const ALL: [&dyn AnyKey; 23] = [
     &LEVEL,
 ];
 
-pub(super) const SECTIONS: [&str; 6] = ["ingest", "finding", "deliver", "store", "http", "log"];
+pub(super) const SECTIONS: [&str; 7] =
+    ["ingest", "finding", "deliver", "reconcile", "store", "http", "log"];
 
 pub(super) fn paths() -> impl Iterator<Item = &'static str> + Clone {
     ALL.iter().map(|key| key.path())

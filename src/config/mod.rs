@@ -52,6 +52,7 @@ pub struct Config {
     pub ingest: IngestConfig,
     pub finding: FindingConfig,
     pub deliver: DeliverConfig,
+    pub reconcile: ReconcileConfig,
     pub store: StoreConfig,
     pub http: HttpConfig,
     pub log: LogConfig,
@@ -117,6 +118,13 @@ pub struct DeliverConfig {
     pub burst_requests: u32,
     pub max_in_flight_requests: u32,
     pub probe_interval: Duration,
+}
+
+/// How hubs are compared with the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReconcileConfig {
+    pub interval: Duration,
+    pub repair: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

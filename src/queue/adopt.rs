@@ -74,20 +74,23 @@ impl Queues {
     }
 
     /// Ends a read-back in which `found` are the nodes whose findings the hub holds (`None` if
-    /// the hub may not be read), lets go what was parked and has every node observed anew.
+    /// the hub may not be read), lets go what was parked and has every node observed anew. How
+    /// many findings that the ledger believes open the hub doesn't hold.
     pub async fn finish_read_back(
         &self,
         lane: &Lane,
         found: Option<HashSet<String>>,
-    ) -> Result<(), QueueError> {
+    ) -> Result<usize, QueueError> {
         let denied = found.is_none();
+        let mut missing = 0;
         if let Some(found) = found {
-            self.forget_missing(lane, found).await?;
+            missing = self.forget_missing(lane, found).await?;
             self.forget_seen(lane).await?;
         }
         failpoint::reach(FailPoint::ReadBackReconciled);
         self.set_read_back(lane, ReadBack::Releasing { denied }).await?;
-        self.release_parked(lane).await
+        self.release_parked(lane).await?;
+        Ok(missing)
     }
 
     async fn set_read_back(&self, lane: &Lane, read_back: ReadBack) -> Result<(), QueueError> {
@@ -101,8 +104,12 @@ impl Queues {
         Ok(())
     }
 
-    /// Marks what the ledger believes open and the hub doesn't hold as never told.
-    async fn forget_missing(&self, lane: &Lane, found: HashSet<String>) -> Result<(), QueueError> {
+    /// Marks what the ledger believes open and the hub doesn't hold as never told; how many.
+    async fn forget_missing(
+        &self,
+        lane: &Lane,
+        found: HashSet<String>,
+    ) -> Result<usize, QueueError> {
         let prefix = ledger::lane_key(Table::Desired, lane);
         let missing = self
             .store
@@ -133,7 +140,7 @@ impl Queues {
             })
             .await?;
         }
-        Ok(())
+        Ok(missing.len())
     }
 
     /// Has every node of the lane pass change detection once.
@@ -158,7 +165,11 @@ impl Queues {
     }
 }
 
-fn adopt_one(step: &mut Transition<'_, '_>, lane: &Lane, hub: Finding) -> Result<(), StoreError> {
+pub(super) fn adopt_one(
+    step: &mut Transition<'_, '_>,
+    lane: &Lane,
+    hub: Finding,
+) -> Result<(), StoreError> {
     let Some(old) = step.desired(lane, hub.node.as_str())? else {
         let row = Desired {
             read: ReadNumber(0),
@@ -171,7 +182,7 @@ fn adopt_one(step: &mut Transition<'_, '_>, lane: &Lane, hub: Finding) -> Result
         };
         return step.put_desired(lane, None, &row);
     };
-    if old.finding.id != hub.id || hub.updated_at < old.finding.updated_at {
+    if !old.finding.has_name_of(&hub, lane) || hub.updated_at < old.finding.updated_at {
         return Ok(());
     }
     raise_floor(step, lane, &old, &hub)

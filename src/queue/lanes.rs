@@ -23,6 +23,8 @@ pub struct LaneState {
     pauses: watch::Receiver<Pauses>,
     /// Something for deliver to look at: an entry, the end of a read-back, a pause or its end.
     pub deliver: Notify,
+    /// A finding that somebody has resolved is due to be opened again.
+    pub reopening_is_due: Notify,
     /// The lowest outbox key that was written since deliver last looked.
     rewind: Mutex<Option<Key>>,
     outbox: AtomicI64,
@@ -45,6 +47,7 @@ impl LaneState {
             lane,
             pauses,
             deliver: Notify::new(),
+            reopening_is_due: Notify::new(),
             rewind: Mutex::default(),
             outbox: AtomicI64::default(),
             delayed: AtomicI64::default(),
@@ -99,6 +102,9 @@ impl LaneState {
     }
 
     fn apply(&self, effect: LaneEffect) {
+        if effect.reopening_is_due {
+            self.reopening_is_due.notify_one();
+        }
         self.outbox.fetch_add(effect.outbox, Ordering::AcqRel);
         self.delayed.fetch_add(effect.delayed, Ordering::AcqRel);
         for (gauge, delta) in self.open.iter().zip(effect.open) {
@@ -120,6 +126,7 @@ pub(super) struct LaneEffect {
     pub outbox: i64,
     pub delayed: i64,
     pub open: [i64; 5],
+    pub reopening_is_due: bool,
     /// The lowest outbox key that was written.
     pub written: Option<Key>,
 }

@@ -7,7 +7,8 @@
 //!
 //! In the order of the data: [`accept`] -> [`middle`] (observed, assessed) -> [`outbox`] and
 //! [`delivery`]. [`transition`] is one atomic step; [`ledger`] the rows per node; [`adopt`] and
-//! [`parked`] the read-back; [`readmit`] has what had left go on; [`pages`], [`details`], [`dead`]
+//! [`parked`] the read-back; [`repair`] what is done about differences from the hub, [`reopening`]
+//! about findings that people resolved, [`care`] when a hub was last looked at; [`readmit`] has what had left go on; [`pages`], [`details`], [`dead`]
 //! what is stored how; [`pause`] what an operator has stopped; [`retention`] forgets; [`inspect`]
 //! looks only, and so does [`verify`]; [`salvage`] takes over what a store that was set aside had
 //! waiting.
@@ -18,6 +19,7 @@
 mod accept;
 pub mod accounting;
 mod adopt;
+mod care;
 mod dead;
 mod delivery;
 pub mod details;
@@ -31,6 +33,8 @@ mod pages;
 mod parked;
 pub mod pause;
 mod readmit;
+mod reopening;
+mod repair;
 mod retention;
 mod salvage;
 mod transition;
@@ -43,6 +47,7 @@ use tokio::sync::Notify;
 pub use accept::AcceptedNode;
 pub use accounting::{Accounting, Queued, Recount};
 pub use adopt::HubState;
+pub use care::LaneCare;
 pub use dead::{
     CompleteLetter, DeadCursor, DeadFilter, DeadPage, Death, Dropped, EPISODES_KEPT_MAX, Episode,
     RedrivePreview, Redriven,
@@ -57,6 +62,8 @@ pub use outbox::{ClaimedFinding, Place, Undecodable, Waiting};
 pub use pages::{Accepted, ClaimedPage, Damaged, PAGE_ITEMS_MAX};
 pub use pause::{Pause, PauseWhat, Pauses};
 pub use readmit::{Readmission, Readmitted};
+pub use reopening::{Closing, LookedAt, Reopening};
+pub use repair::{Repair, Repaired, Told, Version};
 pub use retention::Retention;
 pub use salvage::{SalvageCount, SalvageReport, Wreckage};
 pub use transition::{Decided, Transition};

@@ -58,7 +58,10 @@ impl<'a, 'b> Transition<'a, 'b> {
     }
 
     /// A ledger row; a damaged one counts as absent, loudly.
-    fn row<T: serde::de::DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
+    pub(super) fn row<T: serde::de::DeserializeOwned>(
+        &self,
+        key: &Key,
+    ) -> Result<Option<T>, StoreError> {
         let Some(bytes) = self.tx.get(key)? else { return Ok(None) };
         match codec::decode(&bytes) {
             Ok((_, row)) => Ok(Some(row)),

@@ -171,6 +171,17 @@ pub struct Finding {
     pub accepted_at: UnixMillis,
 }
 
+impl Finding {
+    /// Whether the hub knows both under one name: by Id and product.
+    #[must_use]
+    pub fn has_name_of(&self, other: &Self, lane: &Lane) -> bool {
+        self.node == other.node
+            && self.id == other.id
+            && (self.policy.product_arn == other.policy.product_arn
+                || self.policy.product_arn(lane) == other.policy.product_arn(lane))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

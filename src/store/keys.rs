@@ -35,6 +35,8 @@ pub enum Table {
     Acked = 0x22,
     /// Patch lists: lane, node, read number, chunk.
     Details = 0x23,
+    /// Findings that are closed to be opened again: lane, node. Since format 3.
+    Reopening = 0x25,
     /// Dead letters: lane, node, stage, reason.
     Dead = 0x30,
     /// What became of dead letters that were redriven: lane, node. Since format 2.
@@ -43,10 +45,12 @@ pub enum Table {
     Lane = 0x40,
     /// What an operator has paused: what, lane or nothing. Since format 2.
     Pause = 0x41,
+    /// When a lane's hub was compared with the ledger: lane. Since format 3.
+    LaneCare = 0x42,
 }
 
 impl Table {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Meta,
         Self::Observed,
         Self::Assessed,
@@ -58,10 +62,12 @@ impl Table {
         Self::Desired,
         Self::Acked,
         Self::Details,
+        Self::Reopening,
         Self::Dead,
         Self::DeadHistory,
         Self::Lane,
         Self::Pause,
+        Self::LaneCare,
     ];
 
     #[must_use]

@@ -4,6 +4,7 @@
 //! recount, the hub holds exactly what the fleet says, and no rule of AWS was broken.
 
 pub mod child;
+pub mod clock;
 
 use std::{path::PathBuf, time::Duration};
 

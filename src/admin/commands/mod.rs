@@ -7,6 +7,7 @@ pub mod dead;
 pub mod ingest;
 pub mod pause;
 pub mod receipt;
+pub mod reconcile;
 pub mod status;
 
 use serde_json::Value;
@@ -57,6 +58,7 @@ table![
     pause::PauseLanes,
     pause::ResumeLanes,
     receipt::GetReceipt,
+    reconcile::ReconcileLane,
     ingest::BeginIngest,
     ingest::IngestLines,
     ingest::EndIngest,

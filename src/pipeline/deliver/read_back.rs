@@ -11,12 +11,9 @@ use crate::{
         AwsError, Fault, HoldReason, LaneClients, security_hub::HubQuery, security_hub::HubRecord,
     },
     failpoint::{self, FailPoint},
-    pipeline::session::LaneSession,
+    pipeline::{held, session::LaneSession},
     queue::{HubState, QueueError, Queues, ReadBack},
-    record::{
-        Change, Facts, Finding, FindingId, Lane, NodeId, Partition, RenderPolicy, Severity, Source,
-        UnixMillis,
-    },
+    record::{FindingId, Lane},
 };
 
 /// A read-back that takes longer is begun anew.
@@ -51,21 +48,22 @@ pub struct Product {
     pub one_per_node: bool,
 }
 
-/// Checks the credentials, and reads back what must be read back.
+/// Checks the credentials, and reads back what must be read back. Whether the hub lacks findings
+/// that it was told.
 pub async fn open_lane(
     session: &LaneSession,
     queues: &Queues,
     product: &Product,
-) -> Result<(), OpenError> {
+) -> Result<bool, OpenError> {
     let clients = session.clients().await?;
     let lane = session.lane();
     if queues.read_back_state(lane).await? != ReadBack::Pending {
         queues.release_parked(lane).await?;
-        return Ok(());
+        return Ok(false);
     }
     if !product.one_per_node {
         queues.finish_read_back(lane, Some(HashSet::new())).await?;
-        return Ok(());
+        return Ok(false);
     }
     let read = tokio::time::timeout(READ_BACK_MAX, read_back(session, &clients, queues, product));
     match read.await.map_err(|_| OpenError::TooSlow)? {
@@ -73,7 +71,11 @@ pub async fn open_lane(
             if !found.is_empty() {
                 tracing::info!(%lane, findings = found.len(), "read back what the hub holds");
             }
-            queues.finish_read_back(lane, Some(found)).await?;
+            let missing = queues.finish_read_back(lane, Some(found)).await?;
+            if missing > 0 {
+                tracing::warn!(%lane, findings = missing, "the hub doesn't hold findings that it was told: they are told again");
+            }
+            Ok(missing > 0)
         }
         Err(OpenError::Aws(AwsError {
             fault: Fault::Held { reason: HoldReason::AccessDenied, detail },
@@ -86,10 +88,10 @@ pub async fn open_lane(
                  grant securityhub:GetFindings to have them closed"
             );
             queues.finish_read_back(lane, None).await?;
+            Ok(false)
         }
-        Err(error) => return Err(error),
+        Err(error) => Err(error),
     }
-    Ok(())
 }
 
 /// Adopts all findings of ours, page by page; the nodes they are of.
@@ -102,19 +104,15 @@ async fn read_back(
     let lane = session.lane();
     let query = HubQuery::Ours {
         product_arn: product.arn.clone().unwrap_or_else(|| lane.default_product_arn()),
-        id_prefix: id_prefix(lane, lane.partition()),
+        id_prefix: held::node_id_prefix(lane),
     };
     let mut found = HashSet::new();
     let mut from = None;
     loop {
         session.hub_reads().take().await;
         let page = clients.hub.get_findings(&query, from).await?;
-        let states: Vec<HubState> = page
-            .items
-            .into_iter()
-            .filter_map(|record| adopted(lane, product, record))
-            .map(|finding| HubState { finding })
-            .collect();
+        let states: Vec<HubState> =
+            page.items.into_iter().filter_map(|record| adopted(lane, record)).collect();
         found.extend(states.iter().map(|state| state.finding.node.to_string()));
         queues.adopt(lane, states).await?;
         failpoint::reach(FailPoint::ReadBackAdopted);
@@ -125,36 +123,8 @@ async fn read_back(
     }
 }
 
-/// How the Ids of a lane's findings begin.
-fn id_prefix(lane: &Lane, partition: Partition) -> String {
-    format!("patchferry/{partition}/{}/{}/", lane.region, lane.account)
-}
-
-/// The finding as far as the hub's copy tells; `None` if it isn't one of this form.
-fn adopted(lane: &Lane, product: &Product, record: HubRecord) -> Option<Finding> {
-    let node: NodeId = record.node?;
-    if FindingId::Node.render(lane, &node) != record.id {
-        return None;
-    }
-    let updated_at = record.updated_at?;
-    let created_at = record.created_at.unwrap_or(updated_at);
-    let policy = RenderPolicy {
-        product_arn: product.arn.as_deref().map(Into::into),
-        ..RenderPolicy::default()
-    };
-    Some(Finding {
-        node,
-        id: FindingId::Node,
-        change: Change::Opened,
-        state: record.state,
-        severity: record.severity.unwrap_or(Severity::Informational),
-        created_at,
-        updated_at,
-        first_observed_at: record.first_observed_at.unwrap_or(created_at),
-        last_observed_at: updated_at,
-        facts: Facts::default(),
-        policy,
-        source: Source::Derived,
-        accepted_at: UnixMillis(0),
-    })
+/// Only where nodes have one finding each.
+fn adopted(lane: &Lane, record: HubRecord) -> Option<HubState> {
+    let finding = held::finding(lane, record)?;
+    (finding.id == FindingId::Node).then_some(HubState { finding })
 }

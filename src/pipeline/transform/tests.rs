@@ -20,6 +20,10 @@ fn policy(identity: Identity, resolve: bool) -> Policy {
     }
 }
 
+fn lane() -> Lane {
+    "111122223333/us-east-2".parse().unwrap()
+}
+
 fn by_node() -> Policy {
     policy(Identity::Node, true)
 }
@@ -49,7 +53,9 @@ fn good(read: u64) -> Assessment {
 }
 
 fn decided(desired: Option<&Desired>, assessment: &Assessment, policy: &Policy) -> Decision {
-    decide(Ledger { desired, acked: None, floor_unknown: false }, assessment, policy, NOW)
+    let lane = lane();
+    let ledger = Ledger { lane: &lane, desired, acked: None, floor_unknown: false };
+    decide(ledger, assessment, policy, NOW)
 }
 
 fn sent(decision: Decision) -> (Finding, u64) {
@@ -154,7 +160,9 @@ fn an_unchanged_finding_is_refreshed_when_its_acknowledgement_is_old() {
         },
     };
     let decide_with = |acked: &Acked| {
-        let ledger = Ledger { desired: Some(&open), acked: Some(acked), floor_unknown: false };
+        let lane = lane();
+        let ledger =
+            Ledger { lane: &lane, desired: Some(&open), acked: Some(acked), floor_unknown: false };
         decide(ledger, &bad(2, 2), &by_node(), NOW)
     };
     assert_eq!(decide_with(&acked(NOW.0 - 1_000)), Decision::Nothing);
@@ -174,7 +182,8 @@ fn what_the_hub_rejected_is_tried_again_with_any_changed_fact() {
 
 #[test]
 fn an_unknown_floor_begins_now() {
-    let ledger = Ledger { desired: None, acked: None, floor_unknown: true };
+    let lane = lane();
+    let ledger = Ledger { lane: &lane, desired: None, acked: None, floor_unknown: true };
     let (finding, _) = sent(decide(ledger, &bad(1, 2), &by_node(), NOW));
     assert_eq!(finding.updated_at, NOW);
 }

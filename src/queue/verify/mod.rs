@@ -12,11 +12,13 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     accounting::{Accounting, Queued},
+    care::LaneCare,
     dead,
     ledger::{Acked, Desired, LaneRow, Seen},
     outbox::{self, Place, Waiting},
     pages::Accepted,
     pause::Pause,
+    reopening::Reopening,
 };
 use crate::{
     record::{
@@ -137,6 +139,11 @@ impl Verifier {
             Table::DeadHistory => node_row::<Vec<dead::Episode>>(fields, value).map(drop),
             Table::Lane => self.lane(fields, value),
             Table::Pause => decoded::<Pause>(value).map(drop),
+            Table::Reopening => self.reopening(fields, value),
+            Table::LaneCare => {
+                lane_of(&mut { fields })?;
+                decoded::<LaneCare>(value).map(drop)
+            }
         }
     }
 
@@ -278,6 +285,15 @@ impl Verifier {
         let lane = lane_of(&mut fields)?;
         let (_, row) = decoded::<LaneRow>(value)?;
         self.parked_told.insert(lane.to_string(), row.parked);
+        Ok(())
+    }
+
+    fn reopening(&mut self, fields: KeyFields<'_>, value: &[u8]) -> Result<(), String> {
+        let ((lane, node), _, row) = node_row::<Reopening>(fields, value)?;
+        if let Reopening::Closing(closing) = row {
+            let lane = lane.parse().map_err(|_| "its key has no lane")?;
+            self.own(&lane, &node, closing.finding.facts.patches.as_ref());
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ mod standing;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
@@ -48,6 +48,8 @@ pub struct LaneDelivery {
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
     pub view: watch::Sender<LaneView>,
+    /// Has the lane swept at once: when the hub has lost what it was told.
+    pub sweep: Arc<Notify>,
 }
 
 impl LaneDelivery {
@@ -59,7 +61,7 @@ impl LaneDelivery {
 
 /// What a background job of the lane came to.
 enum Done {
-    Opened(Result<(), OpenError>),
+    Opened(Result<bool, OpenError>),
     Replied { batch: Vec<Prepared>, reply: ImportReply, sent: Sent },
     Confirmed { asked: Vec<Unconfirmed>, held: Result<Vec<HubRecord>, AwsError> },
     Settled { held: Vec<Held>, result: Result<(), QueueError> },
@@ -103,11 +105,12 @@ struct Task {
     /// Findings that the hub has acknowledged since the start.
     acknowledged: u64,
     view: watch::Sender<LaneView>,
+    sweep: Arc<Notify>,
 }
 
 impl Task {
     fn new(delivery: LaneDelivery) -> Self {
-        let LaneDelivery { session, queues, metrics, settings, view } = delivery;
+        let LaneDelivery { session, queues, metrics, settings, view, sweep } = delivery;
         let lane = session.lane().clone();
         let (rate, burst) = (settings.requests_per_second, settings.burst_requests);
         Self {
@@ -126,6 +129,7 @@ impl Task {
             stubborn: HashSet::new(),
             acknowledged: 0,
             view,
+            sweep,
             lane,
             session,
             queues,
@@ -313,10 +317,13 @@ impl Task {
         }
     }
 
-    fn opened(&mut self, result: Result<(), OpenError>) -> Result<(), QueueError> {
+    fn opened(&mut self, result: Result<bool, OpenError>) -> Result<(), QueueError> {
         self.opening = Opening::Wanted;
         let fault = match result {
-            Ok(()) => {
+            Ok(findings_are_missing) => {
+                if findings_are_missing {
+                    self.sweep.notify_one();
+                }
                 self.opening = Opening::Done;
                 self.idle = false;
                 self.resumed();
