@@ -10,11 +10,14 @@ use patchferry::{
     app::App,
     pipeline::reconcile::{Kind, ReconcileError, Report},
     record::UnixMillis,
-    simulator::{Fault, FleetConfig, FleetNode, HubFinding, SeverityCounts, SimLane, SimulatorConfig},
+    simulator::{
+        Fault, FleetConfig, FleetNode, HubFinding, SeverityCounts, SimLane, SimulatorConfig,
+    },
 };
 
 use crate::harness::{
-    ACCOUNT, REGION, Rig, clock::MovableClock, finding_of, imports, lane as real_lane, metric, within,
+    ACCOUNT, REGION, Rig, clock::MovableClock, finding_of, imports, lane as real_lane, metric,
+    within,
 };
 
 /// Longer than the hub may take to show what it was told.
@@ -293,8 +296,11 @@ fn active_differences(story: &Story) -> Vec<String> {
         differences.push(format!("{} is shown twice", pair[0]));
     }
     let open = story.nodes(|node| node.is_non_compliant);
-    differences.extend(shown.iter().filter(|it| !open.contains(it)).map(|it| format!("{it} is shown")));
-    differences.extend(open.iter().filter(|it| !shown.contains(it)).map(|it| format!("{it} is not shown")));
+    differences
+        .extend(shown.iter().filter(|it| !open.contains(it)).map(|it| format!("{it} is shown")));
+    differences.extend(
+        open.iter().filter(|it| !shown.contains(it)).map(|it| format!("{it} is not shown")),
+    );
     differences
 }
 
@@ -328,7 +334,9 @@ async fn a_lane_is_compared_by_itself_and_when_is_remembered_over_restarts() {
     })
     .await;
     let mut status = app.lanes()[0].reconciled.clone();
-    within(status.wait_for(|status| status.last_complete_at.is_some()), "the status").await.unwrap();
+    within(status.wait_for(|status| status.last_complete_at.is_some()), "the status")
+        .await
+        .unwrap();
     assert!(app.status().await.lanes[0].last_reconcile_unix_ms.is_some());
     rig.sweep_and_settle(&app).await;
     rig.assert_true(&app).await;

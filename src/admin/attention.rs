@@ -114,6 +114,9 @@ impl Status {
         });
         name("no complete sweep for long", &|lane| self.sweep_is_overdue(lane));
         name("too many nodes gone at once to be believed", &|lane| lane.gone_withheld_nodes > 0);
+        name("the hub differs from what it was told, `patchferry reconcile --repair`", &|lane| {
+            lane.reconcile_unrepaired > 0
+        });
         name("no longer configured, what waits there is kept", &|lane| {
             lane.state == LaneState::Orphaned
         });

@@ -128,8 +128,9 @@ impl Queues {
         Ok(looked_at)
     }
 
-    /// Opens again what is being closed although nothing waits that would be acknowledged, such as
-    /// where the version was damaged; how many.
+    /// For the start of a lane: tells again of what is due, and opens again what is being closed
+    /// although nothing waits that would be acknowledged, such as where the version was damaged;
+    /// how many of the latter.
     pub async fn resume_reopenings(&self, lane: &Lane) -> Result<usize, QueueError> {
         let nodes = self.reopening_nodes(lane).await?;
         let mut resumed = 0;
@@ -352,7 +353,14 @@ pub(super) fn rejected(
 }
 
 fn resume(step: &mut Transition<'_, '_>, lane: &Lane, node: &str) -> Result<bool, StoreError> {
-    let Some(Reopening::Closing(closing)) = step.reopening(lane, node)? else { return Ok(false) };
+    let closing = match step.reopening(lane, node)? {
+        Some(Reopening::Closing(closing)) => closing,
+        Some(Reopening::Due { .. }) => {
+            step.effects.lane(lane).reopening_is_due = true;
+            return Ok(false);
+        }
+        Some(Reopening::Watched { .. }) | None => return Ok(false),
+    };
     let Some(desired) = step.desired(lane, node)? else {
         step.end_reopening(lane, node)?;
         return Ok(false);

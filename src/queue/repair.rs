@@ -16,7 +16,7 @@ use super::{
     QueueError, Queues, accounting as account, adopt,
     ledger::{self, Acked, Desired, lane_key},
     outbox::Waiting,
-    reopening::{self, derived},
+    reopening::{Reopening, derived},
     transition::{Decided, Transition},
 };
 use crate::{
@@ -134,13 +134,18 @@ fn told(
             true
         })?;
     }
-    for table in [Table::Parked, Table::Reopening] {
-        let prefix = lane_key(table, lane);
-        reader.visit(&prefix, &prefix, |key, _| {
+    let prefix = lane_key(Table::Parked, lane);
+    reader.visit(&prefix, &prefix, |key, _| {
+        moving.extend(node_of(key).map(str::to_string));
+        true
+    })?;
+    let prefix = lane_key(Table::Reopening, lane);
+    reader.visit(&prefix, &prefix, |key, value| {
+        if let Ok((_, Reopening::Closing(_))) = codec::decode::<Reopening>(value) {
             moving.extend(node_of(key).map(str::to_string));
-            true
-        })?;
-    }
+        }
+        true
+    })?;
     let mut rows = Vec::new();
     let prefix = lane_key(Table::Desired, lane);
     reader.visit(&prefix, &prefix, |_, value| {
@@ -232,7 +237,7 @@ fn repair_one(
 fn is_still(step: &Transition<'_, '_>, lane: &Lane, desired: &Desired) -> Result<bool, StoreError> {
     let node = desired.finding.node.as_str();
     Ok(step.newest_waiting(lane, desired)?.is_none()
-        && !matches!(step.reopening(lane, node)?, Some(reopening::Reopening::Closing(_))))
+        && !matches!(step.reopening(lane, node)?, Some(Reopening::Closing(_))))
 }
 
 fn send_again(
