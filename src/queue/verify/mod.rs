@@ -122,7 +122,9 @@ impl Verifier {
         self.count(table, value);
         let fields = KeyFields::of(key);
         match table {
-            Table::Meta => checked(value),
+            Table::Meta | Table::Absent | Table::Reopening | Table::LaneCare | Table::Tenure => {
+                checked(value)
+            }
             Table::Observed => self.observed(fields, value),
             Table::Assessed => self.assessed(fields, value),
             Table::Parked => self.parked(fields, value),
@@ -137,7 +139,6 @@ impl Verifier {
             Table::DeadHistory => node_row::<Vec<dead::Episode>>(fields, value).map(drop),
             Table::Lane => self.lane(fields, value),
             Table::Pause => decoded::<Pause>(value).map(drop),
-            Table::Absent | Table::Reopening | Table::LaneCare | Table::Tenure => checked(value),
         }
     }
 
