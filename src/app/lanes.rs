@@ -42,8 +42,20 @@ pub(super) struct Shared<'a> {
     pub metrics: &'a Arc<Metrics>,
 }
 
-/// The configured lanes, or the caller's own account and Region.
+/// This machine's of the configured lanes, or of the caller's own account and Region.
 pub(super) async fn resolve(config: &Config, aws: &Aws) -> Result<Vec<LaneConfig>, StartError> {
+    let mut lanes = resolve_all(config, aws).await?;
+    let all = lanes.len();
+    lanes.retain(|served| config.shard.shard.owns(&served.lane));
+    let shard = config.shard.shard;
+    if shard.is_divided() {
+        let own = lanes.len();
+        tracing::info!(%shard, own, all, "lanes are divided among machines");
+    }
+    Ok(lanes)
+}
+
+async fn resolve_all(config: &Config, aws: &Aws) -> Result<Vec<LaneConfig>, StartError> {
     if let Some(lanes) = &config.lanes {
         return Ok(lanes.clone());
     }

@@ -20,7 +20,7 @@ use crate::{
     metrics::{LaneState, Metrics, PauseReason, Queue, StoreAlarm},
     pipeline::{deliver::LaneView, ingest::SweepStatus},
     queue::{PauseWhat, QueueError, Queues},
-    record::{Lane, Reason, Severity, Stage, UnixMillis},
+    record::{Lane, Reason, Severity, Shard, Stage, UnixMillis},
     store::Pause,
 };
 
@@ -36,6 +36,7 @@ pub(super) struct Observer {
     pub queues: Queues,
     pub metrics: Arc<Metrics>,
     pub started_at: UnixMillis,
+    shard: Shard,
     served: HashMap<Lane, Looked>,
     ingest: RunningIngest,
 }
@@ -46,6 +47,7 @@ impl Observer {
         metrics: Arc<Metrics>,
         lanes: &[ServedLane],
         started_at: UnixMillis,
+        shard: Shard,
     ) -> Self {
         let names = lanes.iter().map(|lane| lane.lane.clone());
         let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), names);
@@ -56,7 +58,7 @@ impl Observer {
                 (lane.lane.clone(), looked)
             })
             .collect();
-        Self { queues, metrics, started_at, served, ingest }
+        Self { queues, metrics, started_at, shard, served, ingest }
     }
 
     pub async fn run(&self, shutdown: CancellationToken) {
@@ -170,6 +172,7 @@ impl Observer {
     async fn current_status(&self) -> Result<Status, QueueError> {
         let mut status = offline::status(&self.queues, self.started_at).await?;
         status.latency = self.metrics.latency_summary();
+        status.shard = offline::shard_of(self.shard);
         status
             .lanes
             .retain(|lane| self.served.contains_key(&lane.lane) || lane.outbox_findings > 0);
@@ -249,6 +252,7 @@ fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
         started_at_unix_ms: started_at,
         at_unix_ms: now,
         dry_run: false,
+        shard: None,
         lanes: Vec::new(),
         queues: Vec::<QueueStatus>::new(),
         accounting: crate::metrics::Accounting::default(),

@@ -16,12 +16,13 @@ use crate::{
     config::Config,
     metrics::{Accounting, LaneState},
     queue::{PauseWhat, QueueError, Queues},
-    record::{Lane, Severity, UnixMillis},
+    record::{Lane, Severity, Shard, UnixMillis},
 };
 
 /// A store that no daemon works on.
 struct Still {
     queues: Queues,
+    shard: Shard,
     ingest: StoppedIngest,
 }
 
@@ -31,7 +32,11 @@ impl Host for Still {
     }
 
     fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>> {
-        Box::pin(status(&self.queues, self.queues.clock().now()))
+        Box::pin(async {
+            let mut status = status(&self.queues, self.queues.clock().now()).await?;
+            status.shard = shard_of(self.shard);
+            Ok(status)
+        })
     }
 
     fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
@@ -42,9 +47,14 @@ impl Host for Still {
 /// Carries out the operator's commands on a store that no daemon works on.
 pub fn admin(queues: Queues, config: Config) -> Admin {
     let ingest = StoppedIngest::new(queues.clone(), config.clone());
-    let host = Arc::new(Still { queues: queues.clone(), ingest });
+    let host = Arc::new(Still { queues: queues.clone(), shard: config.shard.shard, ingest });
     let lanes = config.lanes.iter().flatten().map(|lane| lane.lane.clone()).collect();
     Admin::new(queues, config, lanes, host, CancellationToken::new())
+}
+
+/// Which machine this is, where there are several.
+pub(super) fn shard_of(shard: Shard) -> Option<String> {
+    shard.is_divided().then(|| shard.to_string())
 }
 
 /// The store's counters, as the metrics want them.
@@ -129,6 +139,7 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
         started_at_unix_ms: started_at,
         at_unix_ms: queues.clock().now(),
         dry_run: false,
+        shard: None,
         lanes,
         queues: self::queues(queues).await?,
         accounting: accounting(queues),

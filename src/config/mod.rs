@@ -33,7 +33,7 @@ pub use error::{ConfigError, Fault, Origin, Problem};
 pub use keys::{COMPANY_NAME_DEFAULT, PRODUCT_NAME_DEFAULT};
 pub use lanes::{ExternalId, LANES_MAX, LaneConfig, Role};
 
-use crate::record::{HybridAs, Severity, Text};
+use crate::record::{HybridAs, Severity, Shard, Text};
 use file::{FileContent, Settings};
 use reader::Reader;
 use show::Shown;
@@ -54,6 +54,7 @@ pub struct Config {
     pub deliver: DeliverConfig,
     pub store: StoreConfig,
     pub http: HttpConfig,
+    pub shard: ShardConfig,
     pub log: LogConfig,
     /// `None`: one lane, the caller's own account and Region. Never an empty list.
     pub lanes: Option<Vec<LaneConfig>>,
@@ -132,6 +133,15 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Lower case, without port, beside the listen address and localhost.
     pub allowed_hosts: Vec<String>,
+}
+
+/// How lanes are divided among machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardConfig {
+    /// Which of the machines this is.
+    pub shard: Shard,
+    /// How long a lane's owner may be away without the hub being read back.
+    pub lease: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, ffi::OsString, time::Duration};
 
 use super::{
     COMPANY_NAME_DEFAULT, Config, DeliverConfig, FindingConfig, HttpConfig, IngestConfig,
-    LogConfig, PRODUCT_NAME_DEFAULT, StoreConfig, UnspecifiedSeverity,
+    LogConfig, PRODUCT_NAME_DEFAULT, ShardConfig, StoreConfig, UnspecifiedSeverity,
     error::{Fault, Origin, Problem, hint},
     file::{LaneEntry, Setting, Settings},
     keys::{self, Key, VARIABLE_PREFIX},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     failpoint,
-    record::{HybridAs, Severity, Text},
+    record::{HybridAs, Severity, Shard, Text},
 };
 
 /// Takes settings one by one, notes what is wrong with them, and goes on with the default.
@@ -113,6 +113,7 @@ impl Reader {
                 listen: self.take(&keys::LISTEN),
                 allowed_hosts: self.take(&keys::ALLOWED_HOSTS),
             },
+            shard: self.read_shard(),
             log: LogConfig { format: self.take(&keys::FORMAT), level: self.take(&keys::LEVEL) },
             lanes: lanes.map(|entries| lanes::read(entries, &mut self.problems)),
             file: None,
@@ -121,6 +122,19 @@ impl Reader {
         config.shown = std::mem::take(&mut self.shown);
         self.check_product_arn(&config);
         config
+    }
+
+    fn read_shard(&mut self) -> ShardConfig {
+        let index = self.take(&keys::SHARD_INDEX);
+        let origin = self.last_origin();
+        let count = self.take(&keys::SHARD_COUNT);
+        let shard = Shard::try_new(index, count).unwrap_or_else(|wrong| {
+            let fault =
+                Fault::Invalid { key: keys::SHARD_INDEX.path.into(), reason: wrong.to_string() };
+            self.problems.push(Problem { origin, fault });
+            Shard::WHOLE
+        });
+        ShardConfig { shard, lease: self.take(&keys::LEASE) }
     }
 
     fn read_finding(&mut self) -> FindingConfig {

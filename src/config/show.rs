@@ -4,7 +4,7 @@
 
 use std::{fmt::Write as _, sync::LazyLock};
 
-use super::{Config, Origin, keys, units::quote};
+use super::{Config, LaneConfig, Origin, keys, units::quote};
 
 /// One key in effect.
 #[derive(Clone, Debug)]
@@ -100,13 +100,14 @@ fn lanes(config: &Config, text: &mut String) {
         text.push_str("\n# lanes: the caller's own account and Region\n");
         return;
     };
-    for config in lanes {
+    for LaneConfig { lane, role } in lanes {
+        let note = if config.shard.shard.owns(lane) { "" } else { "  # another machine's" };
         let _ = write!(
             text,
-            "\n[[lanes]]\naccount = \"{}\"\nregions = [\"{}\"]\n",
-            config.lane.account, config.lane.region
+            "\n[[lanes]]{note}\naccount = \"{}\"\nregions = [\"{}\"]\n",
+            lane.account, lane.region
         );
-        if let Some(role) = &config.role {
+        if let Some(role) = role {
             let _ = writeln!(text, "role_arn = {}", quote(&role.arn));
             if let Some(external_id) = &role.external_id {
                 let _ = writeln!(text, "# external_id = {external_id:?}");
