@@ -5,6 +5,7 @@
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
+//! - [`tenure`]: whether lanes have to be read back, and a sign of life for the next start.
 //! - [`watchdog`]: ends a process whose commits hang.
 //! - [`offline`]: the same store, looked at while no daemon runs.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
@@ -16,6 +17,7 @@ pub mod maintenance;
 mod observe;
 pub mod offline;
 mod settings;
+mod tenure;
 mod watchdog;
 
 use std::{
@@ -136,7 +138,9 @@ impl App {
 
         let shutdown = CancellationToken::new();
         let lane_configs = lanes::resolve(&config, &aws).await?;
+        let owner = tenure::take_up(&queues, &lane_configs, config.shard).await?;
         let mut tasks = JoinSet::new();
+        tasks.spawn(tenure::run(queues.clone(), owner, shutdown.clone()));
         spawn_middle(&mut tasks, &queues, &metrics, &config, &shutdown);
         let retention = Retention { receipts_kept: config.store.receipts_kept };
         tasks.spawn(housekeeping::run(queues.clone(), retention, shutdown.clone()));
@@ -152,8 +156,14 @@ impl App {
             &shutdown,
         )
         .await;
-        let observer =
-            Arc::new(Observer::new(queues.clone(), Arc::clone(&metrics), &lanes, started_at));
+        let observer = Observer::new(
+            queues.clone(),
+            Arc::clone(&metrics),
+            &lanes,
+            started_at,
+            config.shard.shard,
+        );
+        let observer = Arc::new(observer);
         observer.refresh().await;
 
         let mut app = Self {

@@ -1,5 +1,7 @@
 //! What of the configuration each stage is told, in the stage's own terms.
 
+use std::time::Duration;
+
 use crate::{
     config::{self, Config},
     pipeline::{
@@ -10,6 +12,9 @@ use crate::{
     record::{RenderPolicy, Template},
     store::SpaceLimits,
 };
+
+/// A lane's task looks around twice a minute; what is shorter than this is no absence.
+const ABSENCE_MIN: Duration = Duration::from_secs(60);
 
 pub(super) fn space(config: &Config) -> SpaceLimits {
     SpaceLimits {
@@ -64,6 +69,7 @@ pub(super) fn deliver(config: &Config) -> deliver::Settings {
         in_flight_max: usize::try_from(config.deliver.max_in_flight_requests).unwrap_or(1),
         probe_interval: config.deliver.probe_interval,
         product_arn: config.finding.product_arn.as_ref().map(ToString::to_string),
+        absence_max: config.shard.lease.max(ABSENCE_MIN),
         reads_back: config.finding.identity == config::Identity::Node,
     }
 }

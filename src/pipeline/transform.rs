@@ -14,6 +14,9 @@
 //! | open | gone | resolve as gone |
 //! | none or resolved | compliant or gone | nothing |
 //!
+//! Where the ledger was completed from the hub, what is older than the hub's state isn't told at
+//! all, whatever the table says: see [`Desired::outdates`].
+//!
 //! `UpdatedAt` is always greater than every one that was assigned to or read from the hub for the
 //! finding: the hub silently ignores an equal or older one.
 
@@ -86,6 +89,8 @@ pub struct Ledger<'a> {
 pub enum Decision {
     /// A newer state of the node was judged already.
     Superseded,
+    /// What the hub was told meanwhile, by somebody else, may be newer.
+    Outdated,
     /// Nothing to tell.
     Nothing,
     /// Tell the hub; and close the finding that reported the node before, if that is another.
@@ -100,8 +105,13 @@ pub fn decide(
     policy: &Policy,
     now: UnixMillis,
 ) -> Decision {
-    if ledger.desired.is_some_and(|desired| assessment.read < desired.read) {
-        return Decision::Superseded;
+    if let Some(desired) = ledger.desired {
+        if desired.outranks(assessment.read) {
+            return Decision::Superseded;
+        }
+        if desired.outdates(assessment.read, event_time(assessment), assessment.source) {
+            return Decision::Outdated;
+        }
     }
     match policy.identity {
         Identity::Node => decide_by_node(ledger, assessment, policy, now),
@@ -430,6 +440,7 @@ fn judge(
     let patches = assessment.facts.patches.as_ref();
     match decided {
         Ok(Decision::Superseded) => step.superseded(lane, node, patches),
+        Ok(Decision::Outdated) => step.outdated(lane, node, patches),
         Ok(Decision::Nothing) => step.unchanged(lane, node, assessment.read, patches),
         Ok(Decision::Send { finding, digest, close }) => {
             if let Some(close) = close {

@@ -7,10 +7,10 @@
 //!
 //! In the order of the data: [`accept`] -> [`middle`] (observed, assessed) -> [`outbox`] and
 //! [`delivery`]. [`transition`] is one atomic step; [`ledger`] the rows per node; [`adopt`] and
-//! [`parked`] the read-back; [`readmit`] has what had left go on; [`pages`], [`details`], [`dead`]
-//! what is stored how; [`pause`] what an operator has stopped; [`retention`] forgets; [`inspect`]
-//! looks only, and so does [`verify`]; [`salvage`] takes over what a store that was set aside had
-//! waiting.
+//! [`parked`] the read-back, [`tenure`] when it is needed; [`readmit`] has what had left go on;
+//! [`pages`], [`details`], [`dead`] what is stored how; [`pause`] what an operator has stopped;
+//! [`retention`] forgets; [`inspect`] looks only, and so does [`verify`]; [`salvage`] takes over
+//! what a store that was set aside had waiting.
 //!
 //! Deliberately doesn't know: what an item means (the judgement is the caller's closure), AWS,
 //! metrics.
@@ -33,6 +33,7 @@ pub mod pause;
 mod readmit;
 mod retention;
 mod salvage;
+pub mod tenure;
 mod transition;
 mod verify;
 

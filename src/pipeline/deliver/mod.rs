@@ -40,6 +40,9 @@ pub struct Settings {
     pub probe_interval: Duration,
     /// Where findings go, if not to the lane's default product.
     pub product_arn: Option<String>,
+    /// A lane's task that didn't look around for longer than this was not there: suspended, or set
+    /// back. What the hub holds is read back, then.
+    pub absence_max: Duration,
     /// Whether what the hub holds can be read back: not where each run is a finding of its own.
     pub reads_back: bool,
 }

@@ -121,6 +121,7 @@ impl LaneIngest {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = self.trigger.notified() => {}
+                () = state.observe.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
             if let Some(ended) = self.wait_for_room(&shutdown).await? {

@@ -17,6 +17,7 @@ use super::{
     outbox::{self, Place, Waiting},
     pages::Accepted,
     pause::Pause,
+    tenure::Tenure,
 };
 use crate::{
     record::{
@@ -122,9 +123,8 @@ impl Verifier {
         self.count(table, value);
         let fields = KeyFields::of(key);
         match table {
-            Table::Meta | Table::Absent | Table::Reopening | Table::LaneCare | Table::Tenure => {
-                checked(value)
-            }
+            Table::Meta | Table::Absent | Table::Reopening | Table::LaneCare => checked(value),
+            Table::Tenure => decoded::<Tenure>(value).map(drop),
             Table::Observed => self.observed(fields, value),
             Table::Assessed => self.assessed(fields, value),
             Table::Parked => self.parked(fields, value),
