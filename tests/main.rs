@@ -17,6 +17,7 @@ mod harness;
 mod hostile_input;
 mod kill_storm;
 mod life_of_a_finding;
+mod machines;
 mod pipeline_faults;
 mod power_cut;
 mod readme;
