@@ -29,6 +29,8 @@ pub trait Host: Send + Sync + 'static {
     /// Whether a daemon's stages run.
     fn is_running(&self) -> bool;
     fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>>;
+    /// The lanes that are served, or will be when a daemon runs, as far as that is known.
+    fn served(&self) -> Vec<Lane>;
     /// Takes lines that somebody hands in, the first of which has this number.
     fn ingest(
         &self,
@@ -44,24 +46,21 @@ pub(super) type Encoded = Vec<u8>;
 pub struct Admin {
     queues: Queues,
     config: Config,
-    lanes: Vec<Lane>,
     host: Arc<dyn Host>,
     stopping: CancellationToken,
     audit: Audit,
 }
 
 impl Admin {
-    /// Over `queues`, whose store is where `config` says; `lanes` are those that are served.
-    /// `stopping` asks what takes long to end early.
+    /// Over `queues`, whose store is where `config` says. `stopping` asks what takes long to end early.
     pub fn new(
         queues: Queues,
         config: Config,
-        lanes: Vec<Lane>,
         host: Arc<dyn Host>,
         stopping: CancellationToken,
     ) -> Self {
         let audit = Audit::new(&config.state_dir);
-        Self { queues, config, lanes, host, stopping, audit }
+        Self { queues, config, host, stopping, audit }
     }
 
     pub fn queues(&self) -> &Queues {
@@ -84,7 +83,7 @@ impl Admin {
     /// Lanes that are served or have anything in the store.
     pub fn known_lanes(&self) -> Vec<Lane> {
         let mut lanes = self.queues.lanes();
-        lanes.extend(self.lanes.iter().cloned());
+        lanes.extend(self.host.served());
         lanes.sort();
         lanes.dedup();
         lanes

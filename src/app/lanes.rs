@@ -8,10 +8,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{StartError, settings};
+use super::{StartError, fleet::ServedLane, settings};
 use crate::{
     aws::{AssumeRole, Aws},
-    config::{Config, LaneConfig},
+    config::{Config, LaneConfig, Role},
     metrics::Metrics,
     pipeline::{
         deliver::{LaneDelivery, LaneView},
@@ -25,21 +25,13 @@ use crate::{
 /// STS allows 64 characters of `[\w+=,.@-]` for a session's name.
 const SESSION_NAME_CHARS_MAX: usize = 64;
 
-/// A lane that is served, and how to look at it.
-pub struct ServedLane {
-    pub lane: Lane,
-    /// Has it swept at once.
-    pub trigger: Arc<Notify>,
-    pub sweeps: watch::Receiver<SweepStatus>,
-    pub view: watch::Receiver<LaneView>,
-}
-
 /// What all lanes share.
-pub(super) struct Shared<'a> {
-    pub config: &'a Config,
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub config: Arc<Config>,
     pub aws: Arc<Aws>,
-    pub queues: &'a Queues,
-    pub metrics: &'a Arc<Metrics>,
+    pub queues: Queues,
+    pub metrics: Arc<Metrics>,
 }
 
 /// The configured lanes, or the caller's own account and Region.
@@ -49,60 +41,56 @@ pub(super) async fn resolve(config: &Config, aws: &Aws) -> Result<Vec<LaneConfig
     }
     let region = aws.default_region().ok_or(StartError::NoRegion)?;
     let caller = aws.caller_identity().await.map_err(StartError::Identity)?;
-    Ok(vec![LaneConfig { lane: Lane::new(caller.account, region), role: None }])
+    Ok(vec![LaneConfig::new(Lane::new(caller.account, region), None)])
 }
 
+/// Starts the two tasks of a lane.
 pub(super) async fn spawn(
     tasks: &mut JoinSet<Result<(), QueueError>>,
-    lanes: Vec<LaneConfig>,
-    shared: &Shared<'_>,
-    shutdown: &CancellationToken,
-) -> Vec<ServedLane> {
-    let mut served = Vec::with_capacity(lanes.len());
-    for config in lanes {
-        served.push(spawn_one(tasks, config, shared, shutdown).await);
-    }
-    served
-}
-
-async fn spawn_one(
-    tasks: &mut JoinSet<Result<(), QueueError>>,
     config: LaneConfig,
-    shared: &Shared<'_>,
+    shared: &Shared,
     shutdown: &CancellationToken,
 ) -> ServedLane {
-    let LaneConfig { lane, role } = config;
-    let role = role.map(|role| AssumeRole {
-        role_arn: role.arn,
-        external_id: role.external_id.map(|id| id.expose().to_string()),
-        session_name: session_name(),
-    });
+    let LaneConfig { lane, role, hub_off } = config;
+    let role = role.map(assume_role);
+    let role_arn = role.as_ref().map(|role| role.role_arn.clone());
     let session = Arc::new(LaneSession::new(Arc::clone(&shared.aws), lane.clone(), role).await);
+    // Until its hub has been asked.
+    session.set_dormant(hub_off);
     let trigger = Arc::new(Notify::new());
     let (status, sweeps) = watch::channel(SweepStatus::default());
     let (view_sender, view) = watch::channel(LaneView::default());
     let reads = LaneReads::new(
         Arc::clone(&session),
         shared.queues.clone(),
-        Arc::clone(shared.metrics),
+        Arc::clone(&shared.metrics),
         shared.config.ingest.ssm_requests_per_second,
     );
     let ingest = LaneIngest {
         reads: Arc::new(reads),
-        settings: settings::ingest(shared.config),
+        settings: settings::ingest(&shared.config),
         trigger: Arc::clone(&trigger),
         status,
     };
     let delivery = LaneDelivery {
         session,
         queues: shared.queues.clone(),
-        metrics: Arc::clone(shared.metrics),
-        settings: settings::deliver(shared.config),
+        metrics: Arc::clone(&shared.metrics),
+        settings: settings::deliver(&shared.config, hub_off),
         view: view_sender,
     };
     tasks.spawn(ingest.run(shutdown.clone()));
     tasks.spawn(delivery.run(shutdown.clone()));
-    ServedLane { lane, trigger, sweeps, view }
+    ServedLane { lane, role_arn, trigger, sweeps, view }
+}
+
+/// A configured role as the SDK wants it.
+pub(super) fn assume_role(role: Role) -> AssumeRole {
+    AssumeRole {
+        role_arn: role.arn,
+        external_id: role.external_id.map(|id| id.expose().to_string()),
+        session_name: session_name(),
+    }
 }
 
 /// Tells the reader of a `CloudTrail` log which machine it was.

@@ -22,6 +22,7 @@ use crate::{
 /// A store that no daemon works on.
 struct Still {
     queues: Queues,
+    lanes: Vec<Lane>,
     ingest: StoppedIngest,
 }
 
@@ -34,6 +35,10 @@ impl Host for Still {
         Box::pin(status(&self.queues, self.queues.clock().now()))
     }
 
+    fn served(&self) -> Vec<Lane> {
+        self.lanes.clone()
+    }
+
     fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
         Box::pin(async move { self.ingest.take(first_line, &lines).await })
     }
@@ -42,9 +47,9 @@ impl Host for Still {
 /// Carries out the operator's commands on a store that no daemon works on.
 pub fn admin(queues: Queues, config: Config) -> Admin {
     let ingest = StoppedIngest::new(queues.clone(), config.clone());
-    let host = Arc::new(Still { queues: queues.clone(), ingest });
     let lanes = config.lanes.iter().flatten().map(|lane| lane.lane.clone()).collect();
-    Admin::new(queues, config, lanes, host, CancellationToken::new())
+    let host = Arc::new(Still { queues: queues.clone(), lanes, ingest });
+    Admin::new(queues, config, host, CancellationToken::new())
 }
 
 /// The store's counters, as the metrics want them.
@@ -167,6 +172,7 @@ async fn lane_status(queues: &Queues, lane: Lane) -> Result<LaneStatus, QueueErr
         poll_interval_seconds: 0,
         gone_withheld_nodes: 0,
         ingest_paused: state.ingest_paused().is_some(),
+        role_arn: None,
         lane,
     })
 }

@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::limiter::{Limiter, SharedLimiter};
 use crate::{
@@ -27,6 +27,8 @@ pub struct LaneSession {
     role: Option<AssumeRole>,
     clients: RwLock<LaneClients>,
     verified: AtomicBool,
+    dormant: watch::Sender<bool>,
+    doubted: AtomicBool,
     hub_reads: SharedLimiter,
 }
 
@@ -41,6 +43,8 @@ impl LaneSession {
             role,
             clients,
             verified: AtomicBool::new(false),
+            dormant: watch::Sender::new(false),
+            doubted: AtomicBool::new(false),
             hub_reads: SharedLimiter::new(hub_reads),
         }
     }
@@ -64,6 +68,34 @@ impl LaneSession {
         let clients = self.aws.renewed_lane(&self.lane, self.role.as_ref()).await;
         self.verified.store(false, Ordering::Release);
         *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
+    }
+
+    /// Whether the lane's Region or hub is off as intended: nobody reads it meanwhile.
+    pub fn is_dormant(&self) -> bool {
+        *self.dormant.borrow()
+    }
+
+    /// For deliver, which finds out whether the lane can be used.
+    pub fn set_dormant(&self, is_dormant: bool) {
+        self.dormant.send_if_modified(|known| std::mem::replace(known, is_dormant) != is_dormant);
+    }
+
+    /// Waits until the lane isn't dormant.
+    pub async fn awake(&self) {
+        let mut dormant = self.dormant.subscribe();
+        // The sender lives in this session.
+        let _ = dormant.wait_for(|dormant| !*dormant).await;
+    }
+
+    /// Has deliver look whether the lane can be used at all, the next time that it looks.
+    pub fn doubt(&self) {
+        self.verified.store(false, Ordering::Release);
+        self.doubted.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody has doubted since the last call.
+    pub fn take_doubt(&self) -> bool {
+        self.doubted.swap(false, Ordering::AcqRel)
     }
 
     /// The lane's quota of `GetFindings`.

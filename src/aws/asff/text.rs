@@ -42,11 +42,11 @@ pub(super) fn source_url(lane: &Lane, node: &NodeId, page: &str) -> Option<Strin
         Partition::Aws => format!("{region}.console.aws.amazon.com"),
         Partition::AwsCn => "console.amazonaws.cn".to_owned(),
         Partition::AwsUsGov => format!("{region}.console.amazonaws-us-gov.com"),
-        Partition::AwsIso
-        | Partition::AwsIsoB
-        | Partition::AwsIsoE
-        | Partition::AwsIsoF
-        | Partition::AwsEusc => return None,
+        // AWS European Sovereign Cloud User Guide, "Endpoints".
+        Partition::AwsEusc => format!("{region}.console.amazonaws-eusc.eu"),
+        Partition::AwsIso | Partition::AwsIsoB | Partition::AwsIsoE | Partition::AwsIsoF => {
+            return None;
+        }
     };
     Some(format!("https://{host}/systems-manager/{page}/{node}/patch?region={region}"))
 }
