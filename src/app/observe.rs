@@ -42,8 +42,7 @@ impl Observer {
         fleet: Arc<Fleet>,
         started_at: UnixMillis,
     ) -> Self {
-        let ingest =
-            RunningIngest::new(queues.clone(), Arc::clone(&metrics), Arc::clone(&fleet));
+        let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), Arc::clone(&fleet));
         Self { queues, metrics, started_at, fleet, ingest }
     }
 

@@ -43,8 +43,7 @@ impl ExternalId {
         Err(Self::EXPECTED.to_string())
     }
 
-    pub(super) const EXPECTED: &str =
-        "must be a string of 2 to 1224 letters, digits and _+=,.@:/-";
+    pub(super) const EXPECTED: &str = "must be a string of 2 to 1224 letters, digits and _+=,.@:/-";
 }
 
 impl fmt::Debug for ExternalId {
