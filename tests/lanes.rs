@@ -1,6 +1,7 @@
 //! Lanes: which there are, what state each is in, and whose credentials it works with.
 
 mod credentials;
+mod retire;
 mod states;
 
 use patchferry::simulator::FleetConfig;

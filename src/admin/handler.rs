@@ -24,6 +24,19 @@ use crate::{
     record::Lane,
 };
 
+/// A role that an operator has given: ARN and external id.
+pub type GivenRole = (String, Option<String>);
+
+/// A lane's way to its hub, of a lane that isn't served.
+pub trait Way: Send {
+    /// Waits until nothing waits in the lane.
+    fn drain(&mut self) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + '_>>;
+    fn end(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// An opening way.
+pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Way>, Refusal>> + Send + 'a>>;
+
 /// What answers beside the queues: a daemon, or a store that lies still.
 pub trait Host: Send + Sync + 'static {
     /// Whether a daemon's stages run.
@@ -31,6 +44,10 @@ pub trait Host: Send + Sync + 'static {
     fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>>;
     /// The lanes that are served, or will be when a daemon runs, as far as that is known.
     fn served(&self) -> Vec<Lane>;
+    /// Keeps a lane out of service for as long as what is given lives; refused if it is served.
+    fn keep_out(&self, lane: &Lane) -> Result<Box<dyn Send>, Refusal>;
+    /// Opens a way to the lane's hub: with this role, or the one configured for its account.
+    fn open_way(&self, lane: &Lane, role: Option<GivenRole>) -> Opening<'_>;
     /// Takes lines that somebody hands in, the first of which has this number.
     fn ingest(
         &self,

@@ -34,7 +34,11 @@ impl LaneStatus {
             LaneState::Dormant => {
                 "nothing to do: it is asked about once an hour, and resumes by itself".into()
             }
-            LaneState::Orphaned => "configure it again".into(),
+            LaneState::Orphaned => format!(
+                "configure it again, or `patchferry lanes retire {}` (--archive closes its open \
+                 findings first)",
+                self.lane
+            ),
             LaneState::Stopped => "start the daemon".into(),
         }
     }

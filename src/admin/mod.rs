@@ -12,6 +12,7 @@ pub mod commands;
 mod connections;
 pub mod handler;
 pub mod http;
+mod kept;
 pub mod lanes;
 pub mod socket;
 pub mod status;

@@ -1,6 +1,6 @@
 //! Which lanes are served, and the two tasks of each: ingest and deliver.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, watch},
@@ -16,7 +16,7 @@ use crate::{
     pipeline::{
         deliver::{LaneDelivery, LaneView},
         ingest::{LaneIngest, LaneReads, SweepStatus},
-        session::LaneSession,
+        session::{Checks, LaneSession},
     },
     queue::{QueueError, Queues},
     record::Lane,
@@ -32,6 +32,17 @@ pub(super) struct Shared {
     pub aws: Arc<Aws>,
     pub queues: Queues,
     pub metrics: Arc<Metrics>,
+    pub checks: Checks,
+}
+
+/// For each lane beyond the first few, the time within which first sweeps are spread.
+const START_SPREAD_PER_LANE: Duration = Duration::from_millis(20);
+const LANES_AT_ONCE: u32 = 16;
+
+/// The time within which the first sweeps of so many lanes begin.
+pub(super) fn start_spread(lanes: usize) -> Duration {
+    let lanes = u32::try_from(lanes).unwrap_or(u32::MAX);
+    START_SPREAD_PER_LANE.saturating_mul(lanes.saturating_sub(LANES_AT_ONCE))
 }
 
 /// The configured lanes, or the caller's own account and Region.
@@ -49,12 +60,14 @@ pub(super) async fn spawn(
     tasks: &mut JoinSet<Result<(), QueueError>>,
     config: LaneConfig,
     shared: &Shared,
+    spread: Duration,
     shutdown: &CancellationToken,
 ) -> ServedLane {
     let LaneConfig { lane, role, hub_off } = config;
     let role = role.map(assume_role);
     let role_arn = role.as_ref().map(|role| role.role_arn.clone());
-    let session = Arc::new(LaneSession::new(Arc::clone(&shared.aws), lane.clone(), role).await);
+    let (aws, checks) = (Arc::clone(&shared.aws), shared.checks.clone());
+    let session = Arc::new(LaneSession::new(aws, lane.clone(), role, checks).await);
     // Until its hub has been asked.
     session.set_dormant(hub_off);
     let trigger = Arc::new(Notify::new());
@@ -68,7 +81,7 @@ pub(super) async fn spawn(
     );
     let ingest = LaneIngest {
         reads: Arc::new(reads),
-        settings: settings::ingest(&shared.config),
+        settings: settings::ingest(&shared.config, spread),
         trigger: Arc::clone(&trigger),
         status,
     };
@@ -94,7 +107,7 @@ pub(super) fn assume_role(role: Role) -> AssumeRole {
 }
 
 /// Tells the reader of a `CloudTrail` log which machine it was.
-fn session_name() -> String {
+pub(super) fn session_name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
     format!("patchferry-{host}")

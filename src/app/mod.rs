@@ -5,6 +5,7 @@
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
+//! - [`retire`]: a way to the hub of a lane that isn't served any more.
 //! - [`watchdog`]: ends a process whose commits hang.
 //! - [`offline`]: the same store, looked at while no daemon runs.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
@@ -16,6 +17,7 @@ mod lanes;
 pub mod maintenance;
 mod observe;
 pub mod offline;
+mod retire;
 mod settings;
 mod watchdog;
 
@@ -43,7 +45,7 @@ use crate::{
     failpoint::{self, FailPoint},
     metrics::{BuildInfo, Metrics},
     migrations,
-    pipeline::{transform::Transform, validate::Validate},
+    pipeline::{session::Checks, transform::Transform, validate::Validate},
     queue::{QueueError, Queues, Retention},
     record::{Clock, Lane, UnixMillis},
     store::{self, OpenError, OpenOptions, SpaceLimits, Store, StoreError},
@@ -147,17 +149,14 @@ impl App {
             aws: Arc::new(aws),
             queues: queues.clone(),
             metrics: Arc::clone(&metrics),
+            checks: Checks::default(),
         };
         let fleet = Arc::new(Fleet::default());
+        let spread = lanes::start_spread(lane_configs.len());
         for lane in lane_configs {
-            fleet.insert(lanes::spawn(&mut tasks, lane, &shared, &shutdown).await);
+            fleet.insert(lanes::spawn(&mut tasks, lane, &shared, spread, &shutdown).await);
         }
-        let observer = Arc::new(Observer::new(
-            queues.clone(),
-            Arc::clone(&metrics),
-            Arc::clone(&fleet),
-            started_at,
-        ));
+        let observer = Arc::new(Observer::new(shared, Arc::clone(&fleet), started_at));
         observer.refresh().await;
 
         let mut app = Self {

@@ -9,14 +9,20 @@ use tokio_util::sync::CancellationToken;
 use super::{
     fleet::Fleet,
     ingest::{RunningIngest, Taking},
-    offline, watchdog,
+    lanes::Shared,
+    offline,
+    retire::{self, Ground},
+    watchdog,
 };
 use crate::{
     admin::{
-        handler::Host,
+        command::{Refusal, RefusalKind},
+        handler::{GivenRole, Host, Opening},
         http::{Health, StatusSource},
         status::{LaneStatus, QueueStatus, Status, StoreStatus},
     },
+    aws::Aws,
+    config::Config,
     metrics::{LaneState, Metrics, PauseReason, Queue, StoreAlarm},
     queue::{PauseWhat, QueueError, Queues},
     record::{Lane, Reason, Severity, Stage, UnixMillis},
@@ -33,17 +39,15 @@ pub(super) struct Observer {
     pub started_at: UnixMillis,
     fleet: Arc<Fleet>,
     ingest: RunningIngest,
+    config: Arc<Config>,
+    aws: Arc<Aws>,
 }
 
 impl Observer {
-    pub fn new(
-        queues: Queues,
-        metrics: Arc<Metrics>,
-        fleet: Arc<Fleet>,
-        started_at: UnixMillis,
-    ) -> Self {
+    pub fn new(shared: Shared, fleet: Arc<Fleet>, started_at: UnixMillis) -> Self {
+        let Shared { config, aws, queues, metrics, checks: _ } = shared;
         let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), Arc::clone(&fleet));
-        Self { queues, metrics, started_at, fleet, ingest }
+        Self { queues, metrics, started_at, fleet, ingest, config, aws }
     }
 
     pub async fn run(&self, shutdown: CancellationToken) {
@@ -219,9 +223,41 @@ impl Host for Observer {
         self.fleet.lanes()
     }
 
+    fn keep_out(&self, lane: &Lane) -> Result<Box<dyn Send>, Refusal> {
+        match self.fleet.retire(lane) {
+            Some(retiring) => Ok(Box::new(retiring)),
+            None if self.fleet.serves(lane) => Err(still_served(lane)),
+            None => {
+                let text = format!("lane {lane} is being retired already");
+                Err(Refusal::new(RefusalKind::NotNow, text))
+            }
+        }
+    }
+
+    fn open_way(&self, lane: &Lane, role: Option<GivenRole>) -> Opening<'_> {
+        let lane = lane.clone();
+        Box::pin(async move {
+            let ground = Ground {
+                config: &self.config,
+                aws: Arc::clone(&self.aws),
+                queues: &self.queues,
+                metrics: &self.metrics,
+            };
+            retire::open(ground, &lane, role).await
+        })
+    }
+
     fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
         Box::pin(async move { self.ingest.take(first_line, &lines).await })
     }
+}
+
+/// Why a lane can't be retired.
+pub(super) fn still_served(lane: &Lane) -> Refusal {
+    let text = format!(
+        "lane {lane} is configured: take it out of [[lanes]] and restart the daemon, then retire it"
+    );
+    Refusal::new(RefusalKind::NotNow, text)
 }
 
 fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {

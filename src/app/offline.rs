@@ -4,17 +4,23 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
-use super::ingest::{StoppedIngest, Taking};
+use super::{
+    ingest::{StoppedIngest, Taking},
+    observe::still_served,
+    retire::{self, Ground},
+};
 use crate::{
     admin::{
-        handler::{Admin, Host},
+        command::{Refusal, RefusalKind},
+        handler::{Admin, GivenRole, Host, Opening},
         status::{
             BySeverity, DeadLetterCount, LaneStatus, NodeCounts, PauseStatus, QueueStatus, Status,
             StoreStatus,
         },
     },
+    aws::Aws,
     config::Config,
-    metrics::{Accounting, LaneState},
+    metrics::{Accounting, BuildInfo, LaneState, Metrics},
     queue::{PauseWhat, QueueError, Queues},
     record::{Lane, Severity, UnixMillis},
 };
@@ -22,7 +28,7 @@ use crate::{
 /// A store that no daemon works on.
 struct Still {
     queues: Queues,
-    lanes: Vec<Lane>,
+    config: Config,
     ingest: StoppedIngest,
 }
 
@@ -36,7 +42,39 @@ impl Host for Still {
     }
 
     fn served(&self) -> Vec<Lane> {
-        self.lanes.clone()
+        self.config.lanes.iter().flatten().map(|lane| lane.lane.clone()).collect()
+    }
+
+    fn keep_out(&self, lane: &Lane) -> Result<Box<dyn Send>, Refusal> {
+        if self.config.lanes.is_none() {
+            let text = "no [[lanes]] are configured, so which one is served depends on the \
+                        daemon's identity: start it, then retire others";
+            return Err(Refusal::new(RefusalKind::NotNow, text));
+        }
+        if self.served().contains(lane) {
+            return Err(still_served(lane));
+        }
+        // The store is locked, so nobody takes the lane into service.
+        Ok(Box::new(()))
+    }
+
+    fn open_way(&self, lane: &Lane, role: Option<GivenRole>) -> Opening<'_> {
+        let lane = lane.clone();
+        Box::pin(async move {
+            let aws = Aws::load().await.map_err(|error| {
+                Refusal::new(RefusalKind::NotNow, format!("AWS can't be reached: {error}"))
+            })?;
+            // Nobody looks at them: this process ends with its command.
+            let metrics =
+                Metrics::new(BuildInfo { version: env!("CARGO_PKG_VERSION"), revision: "unknown" });
+            let ground = Ground {
+                config: &self.config,
+                aws: Arc::new(aws),
+                queues: &self.queues,
+                metrics: &metrics,
+            };
+            retire::open(ground, &lane, role).await
+        })
     }
 
     fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
@@ -47,8 +85,7 @@ impl Host for Still {
 /// Carries out the operator's commands on a store that no daemon works on.
 pub fn admin(queues: Queues, config: Config) -> Admin {
     let ingest = StoppedIngest::new(queues.clone(), config.clone());
-    let lanes = config.lanes.iter().flatten().map(|lane| lane.lane.clone()).collect();
-    let host = Arc::new(Still { queues: queues.clone(), lanes, ingest });
+    let host = Arc::new(Still { queues: queues.clone(), config: config.clone(), ingest });
     Admin::new(queues, config, host, CancellationToken::new())
 }
 

@@ -1,5 +1,7 @@
 //! What of the configuration each stage is told, in the stage's own terms.
 
+use std::time::Duration;
+
 use crate::{
     config::{self, Config},
     pipeline::{
@@ -48,8 +50,9 @@ pub(super) fn policy(config: &Config) -> Policy {
     }
 }
 
-pub(super) fn ingest(config: &Config) -> ingest::Settings {
+pub(super) fn ingest(config: &Config, start_spread: Duration) -> ingest::Settings {
     ingest::Settings {
+        start_spread,
         poll_interval: config.ingest.poll_interval,
         patch_details: config.ingest.patch_details,
         refresh_after: config.finding.refresh_after,

@@ -8,7 +8,8 @@
 //! In the order of the data: [`accept`] -> [`middle`] (observed, assessed) -> [`outbox`] and
 //! [`delivery`]. [`transition`] is one atomic step; [`ledger`] the rows per node; [`adopt`] and
 //! [`parked`] the read-back; [`readmit`] has what had left go on; [`pages`], [`details`], [`dead`]
-//! what is stored how; [`pause`] what an operator has stopped; [`retention`] forgets; [`inspect`]
+//! what is stored how; [`pause`] what an operator has stopped; [`retention`] forgets, and
+//! [`retire`] a whole lane; [`inspect`]
 //! looks only, and so does [`verify`]; [`salvage`] takes over what a store that was set aside had
 //! waiting.
 //!
@@ -32,6 +33,7 @@ mod parked;
 pub mod pause;
 mod readmit;
 mod retention;
+mod retire;
 mod salvage;
 mod transition;
 mod verify;
@@ -58,6 +60,7 @@ pub use pages::{Accepted, ClaimedPage, Damaged, PAGE_ITEMS_MAX};
 pub use pause::{Pause, PauseWhat, Pauses};
 pub use readmit::{Readmission, Readmitted};
 pub use retention::Retention;
+pub use retire::{Left, LeftPage, Which};
 pub use salvage::{SalvageCount, SalvageReport, Wreckage};
 pub use transition::{Decided, Transition};
 pub use verify::{Problem, TableContents, Verified, Verifier};

@@ -57,6 +57,7 @@ pub(in crate::aws) fn gone_description(reason: GoneReason) -> &'static str {
         GoneReason::Deregistered => "The node was deregistered from Systems Manager.",
         GoneReason::AbsentTooLong => "Systems Manager has not reported the node for a long time.",
         GoneReason::Superseded => "Another finding reports the node now.",
+        GoneReason::LaneRetired => "This account and Region is no longer looked after.",
     }
 }
 
@@ -67,6 +68,7 @@ pub(in crate::aws) fn gone_reason(text: &str) -> Option<GoneReason> {
         GoneReason::Deregistered,
         GoneReason::AbsentTooLong,
         GoneReason::Superseded,
+        GoneReason::LaneRetired,
     ]
     .into_iter()
     .find(|reason| gone_description(*reason) == text)

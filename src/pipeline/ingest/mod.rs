@@ -52,6 +52,8 @@ const JITTER: f64 = 0.1;
 /// How a lane is swept; checked by the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The first sweep begins within this: not all lanes at once.
+    pub start_spread: Duration,
     pub poll_interval: Duration,
     /// Whether the patches of non-compliant nodes are read.
     pub patch_details: bool,
@@ -91,6 +93,11 @@ impl LaneIngest {
         let gauges = self.metrics().lane(&lane);
         let mut backoff = LaneBackoff::default();
         let state = self.queues().lane(&lane);
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = self.trigger.notified() => {}
+            () = tokio::time::sleep(self.settings.start_spread.mul_f64(fastrand::f64())) => {}
+        }
         loop {
             self.status.send_modify(|status| status.paused = state.ingest_paused().is_some());
             tokio::select! {
