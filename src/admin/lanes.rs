@@ -34,11 +34,11 @@ impl LaneStatus {
             LaneState::Dormant => {
                 "nothing to do: it is asked about once an hour, and resumes by itself".into()
             }
-            LaneState::Orphaned => format!(
-                "configure it again, or `patchferry lanes retire {}` (--archive closes its open \
-                 findings first)",
-                self.lane
-            ),
+            LaneState::Orphaned => {
+                "configure it again, or give it up by `patchferry lanes retire` (--archive closes \
+                 its open findings first)"
+                    .into()
+            }
             LaneState::Stopped => "start the daemon".into(),
         }
     }

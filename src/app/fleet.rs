@@ -64,18 +64,8 @@ impl Fleet {
         self.lock().served.contains_key(lane)
     }
 
-    /// Whether the lane may be taken into service now.
-    pub(super) fn is_free(&self, lane: &Lane) -> bool {
-        let inner = self.lock();
-        !inner.served.contains_key(lane) && !inner.retiring.contains(lane)
-    }
-
     pub(super) fn insert(&self, served: ServedLane) {
         self.lock().served.insert(served.lane.clone(), Arc::new(served));
-    }
-
-    pub(super) fn remove(&self, lane: &Lane) {
-        self.lock().served.remove(lane);
     }
 
     /// Keeps a lane out of service; `None` if it is served, or being retired already.

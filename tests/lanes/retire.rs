@@ -114,7 +114,10 @@ fn exported(site: &Site) -> Vec<Value> {
 async fn an_orphan_is_archived_over_its_normal_way_and_forgotten_while_the_daemon_runs() {
     let site = site_with_an_orphan(421, false).await;
     let daemon = site.start();
-    daemon.settle();
+    daemon.wait_for_status("the lane that is left to be swept", |status| {
+        let lanes = status["lanes"].as_array().unwrap();
+        queued(status) == 0 && lanes.iter().any(|it| it["last_complete_sweep_unix_ms"].is_i64())
+    });
     assert_eq!(open_in_hub(&site), NODES);
     let orphan = lanes(&site).into_iter().find(|lane| lane["lane"] == other().to_string()).unwrap();
     assert_eq!(orphan["state"], "orphaned");
