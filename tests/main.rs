@@ -16,6 +16,7 @@ mod handing_in;
 mod harness;
 mod hostile_input;
 mod kill_storm;
+mod lanes;
 mod life_of_a_finding;
 mod machines;
 mod pipeline_faults;

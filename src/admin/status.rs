@@ -63,6 +63,9 @@ pub struct LaneStatus {
     pub gone_withheld_nodes: u64,
     /// By an operator.
     pub ingest_paused: bool,
+    /// The role that is assumed for it; `None`: the daemon's own identity, or no daemon runs.
+    #[serde(default)]
+    pub role_arn: Option<String>,
 }
 
 /// A pause that is in force.

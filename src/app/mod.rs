@@ -1,21 +1,24 @@
 //! The only wiring: from a configuration to running stages, and back to a closed store.
 //!
 //! - [`settings`]: what of the configuration each stage is told.
-//! - [`lanes`]: which lanes are served, and their tasks.
+//! - [`lanes`]: which lanes are served, and their tasks; [`fleet`]: those that are.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
+//! - [`retire`]: a way to the hub of a lane that isn't served any more.
 //! - [`tenure`]: whether lanes have to be read back, and a sign of life for the next start.
 //! - [`watchdog`]: ends a process whose commits hang.
 //! - [`offline`]: the same store, looked at while no daemon runs.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
+mod fleet;
 mod housekeeping;
 pub mod ingest;
 mod lanes;
 pub mod maintenance;
 mod observe;
 pub mod offline;
+mod retire;
 mod settings;
 mod tenure;
 mod watchdog;
@@ -30,8 +33,8 @@ use std::{
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::lanes::ServedLane;
-use self::observe::Observer;
+pub use self::fleet::ServedLane;
+use self::{fleet::Fleet, observe::Observer};
 use crate::{
     admin::{
         handler::Admin,
@@ -44,7 +47,7 @@ use crate::{
     failpoint::{self, FailPoint},
     metrics::{BuildInfo, Metrics},
     migrations,
-    pipeline::{transform::Transform, validate::Validate},
+    pipeline::{session::Checks, transform::Transform, validate::Validate},
     queue::{QueueError, Queues, Retention},
     record::{Clock, Lane, UnixMillis},
     store::{self, OpenError, OpenOptions, SpaceLimits, Store, StoreError},
@@ -96,7 +99,7 @@ pub enum StartError {
 /// A running daemon.
 pub struct App {
     observer: Arc<Observer>,
-    lanes: Vec<ServedLane>,
+    fleet: Arc<Fleet>,
     tasks: JoinSet<Result<(), QueueError>>,
     services: JoinSet<()>,
     shutdown: CancellationToken,
@@ -144,32 +147,26 @@ impl App {
         spawn_middle(&mut tasks, &queues, &metrics, &config, &shutdown);
         let retention = Retention { receipts_kept: config.store.receipts_kept };
         tasks.spawn(housekeeping::run(queues.clone(), retention, shutdown.clone()));
-        let lanes = lanes::spawn(
-            &mut tasks,
-            lane_configs,
-            &lanes::Shared {
-                config: &config,
-                aws: Arc::new(aws),
-                queues: &queues,
-                metrics: &metrics,
-            },
-            &shutdown,
-        )
-        .await;
-        let observer = Observer::new(
-            queues.clone(),
-            Arc::clone(&metrics),
-            &lanes,
-            started_at,
-            config.shard.shard,
-        );
-        let observer = Arc::new(observer);
+        let config = Arc::new(config);
+        let shared = lanes::Shared {
+            config: Arc::clone(&config),
+            aws: Arc::new(aws),
+            queues: queues.clone(),
+            metrics: Arc::clone(&metrics),
+            checks: Checks::default(),
+        };
+        let fleet = Arc::new(Fleet::default());
+        let spread = lanes::start_spread(lane_configs.len());
+        for lane in lane_configs {
+            fleet.insert(lanes::spawn(&mut tasks, lane, &shared, spread, &shutdown).await);
+        }
+        let observer = Arc::new(Observer::new(shared, Arc::clone(&fleet), started_at));
         observer.refresh().await;
 
         let mut app = Self {
             fatal: queues.store().fatal(),
             observer,
-            lanes,
+            fleet,
             tasks,
             services: JoinSet::new(),
             shutdown,
@@ -207,21 +204,20 @@ impl App {
         let path = socket::path(&config.state_dir);
         let socket = socket::bind(&path)
             .map_err(|source| StartError::Socket { path: path.clone(), source })?;
-        let lanes = self.lanes.iter().map(|served| served.lane.clone()).collect();
         let host = Arc::clone(&self.observer) as Arc<_>;
         let shutdown = self.shutdown.clone();
-        let admin =
-            Admin::new(self.queues().clone(), config.clone(), lanes, host, shutdown.clone());
+        let admin = Admin::new(self.queues().clone(), config.clone(), host, shutdown.clone());
         self.services.spawn(socket::serve(socket, Arc::new(admin), shutdown));
         Ok(())
     }
 
-    pub fn lanes(&self) -> &[ServedLane] {
-        &self.lanes
+    /// The lanes that are served now, by name.
+    pub fn lanes(&self) -> Vec<Arc<ServedLane>> {
+        self.fleet.all()
     }
 
-    pub fn lane(&self, lane: &Lane) -> Option<&ServedLane> {
-        self.lanes.iter().find(|served| served.lane == *lane)
+    pub fn lane(&self, lane: &Lane) -> Option<Arc<ServedLane>> {
+        self.fleet.get(lane)
     }
 
     pub fn queues(&self) -> &Queues {
@@ -248,7 +244,7 @@ impl App {
 
     /// Has every lane swept at once.
     pub fn sweep_now(&self) {
-        for lane in &self.lanes {
+        for lane in self.lanes() {
             lane.trigger.notify_one();
         }
     }

@@ -53,8 +53,9 @@ pub(super) fn policy(config: &Config) -> Policy {
     }
 }
 
-pub(super) fn ingest(config: &Config) -> ingest::Settings {
+pub(super) fn ingest(config: &Config, start_spread: Duration) -> ingest::Settings {
     ingest::Settings {
+        start_spread,
         poll_interval: config.ingest.poll_interval,
         patch_details: config.ingest.patch_details,
         refresh_after: config.finding.refresh_after,
@@ -62,8 +63,9 @@ pub(super) fn ingest(config: &Config) -> ingest::Settings {
     }
 }
 
-pub(super) fn deliver(config: &Config) -> deliver::Settings {
+pub(super) fn deliver(config: &Config, hub_off: bool) -> deliver::Settings {
     deliver::Settings {
+        hub_off,
         requests_per_second: config.deliver.requests_per_second,
         burst_requests: config.deliver.burst_requests,
         in_flight_max: usize::try_from(config.deliver.max_in_flight_requests).unwrap_or(1),

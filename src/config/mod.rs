@@ -15,6 +15,7 @@ mod file;
 mod keys;
 mod lanes;
 mod reader;
+mod roles;
 mod rules;
 mod show;
 mod state_dir;
@@ -31,7 +32,8 @@ use std::{
 
 pub use error::{ConfigError, Fault, Origin, Problem};
 pub use keys::{COMPANY_NAME_DEFAULT, PRODUCT_NAME_DEFAULT};
-pub use lanes::{ExternalId, LANES_MAX, LaneConfig, Role};
+pub use lanes::{LANES_MAX, LaneConfig};
+pub use roles::{ExternalId, Role, RoleTemplate};
 
 use crate::record::{HybridAs, Severity, Shard, Text};
 use file::{FileContent, Settings};

@@ -262,9 +262,10 @@ impl Metrics {
         self.parts.lanes.lane(lane)
     }
 
-    /// The lane's series end here; handles that are still held change nothing any more.
-    pub fn remove_lane(&self, lane: &Lane) {
-        self.parts.lanes.remove(lane);
+    /// The series of all other lanes end here; handles that are still held change nothing any
+    /// more.
+    pub fn retain_lanes(&self, is_kept: impl Fn(&Lane) -> bool) {
+        self.parts.lanes.retain(is_kept);
     }
 
     /// Everything in Prometheus's text format, the process's own metrics fresh.

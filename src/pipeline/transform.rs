@@ -211,15 +211,7 @@ fn resolve_as_reported(
 }
 
 fn closed(finding: &Finding, state: RecordState, now: UnixMillis) -> Finding {
-    let mut closed = finding.clone();
-    closed.change = Change::Resolved;
-    closed.state = state;
-    closed.updated_at = now.max(UnixMillis(finding.updated_at.0 + 1));
-    closed.accepted_at = now;
-    closed.source = crate::record::Source::Derived;
-    // The patch list went with the version that was delivered.
-    closed.facts.patches = None;
-    closed
+    finding.closed(state, now.max(UnixMillis(finding.updated_at.0 + 1)), now)
 }
 
 fn operation_id(assessment: &Assessment) -> FindingId {

@@ -154,6 +154,8 @@ pub(super) struct Effects {
     pub observed: bool,
     pub assessed: bool,
     pub pauses: Vec<(pause::Place, Option<Pause>)>,
+    /// Lanes of which nothing is left in the store.
+    pub forgotten: Vec<Lane>,
 }
 
 impl Effects {
@@ -216,6 +218,10 @@ impl Lanes {
     pub fn apply(&self, effects: Effects) {
         for (lane, effect) in effects.lanes {
             self.get(&lane).apply(effect);
+        }
+        if !effects.forgotten.is_empty() {
+            let mut lanes = self.states.write().unwrap_or_else(PoisonError::into_inner);
+            lanes.retain(|lane, _| !effects.forgotten.contains(lane));
         }
         if !effects.pauses.is_empty() {
             self.change_pauses(|pauses| {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     record::{
-        Attempts, DeadLetter, Finding, Lane, ReadNumber, Revision, Stage, UnixMillis,
+        Attempts, DeadLetter, Finding, Lane, ReadNumber, Reason, Revision, Stage, UnixMillis,
         observation::PatchList,
     },
     store::{CounterId, StoreError, Tx, codec, keys::Key},
@@ -344,11 +344,23 @@ impl<'a, 'b> Transition<'a, 'b> {
         letter: &DeadLetter,
     ) -> Result<u64, StoreError> {
         let value = self.tx.get(key)?.unwrap_or_default();
-        let items = codec::tag(&value).unwrap_or(letter.count);
+        self.remove_letter(key, &value, letter.stage, letter.reason)
+    }
+
+    /// As [`Transition::take_letter`], of a letter that is known by its bytes.
+    pub(super) fn remove_letter(
+        &mut self,
+        key: &Key,
+        value: &[u8],
+        stage: Stage,
+        reason: Reason,
+    ) -> Result<u64, StoreError> {
+        // What doesn't even have a tag was never counted.
+        let items = codec::tag(value).unwrap_or(0);
         let count = i64::try_from(items).unwrap_or(i64::MAX);
         self.tx.remove(key)?;
         self.add(account::DEAD, -count);
-        *self.effects.dead.entry((letter.stage, letter.reason)).or_default() -= count;
+        *self.effects.dead.entry((stage, reason)).or_default() -= count;
         Ok(items)
     }
 

@@ -66,6 +66,20 @@ impl Control {
         lock(&self.lane(lane).buckets).set_quotas(quotas, Instant::now());
     }
 
+    /// The account opts out of the lane's Region, or in again: no service there takes its
+    /// credentials meanwhile.
+    pub fn set_region_off(&self, lane: &SimLane, is_off: bool) {
+        let mut off = lock(&self.0.regions_off);
+        let _ = if is_off { off.insert(lane.clone()) } else { off.remove(lane) };
+        drop(off);
+        self.0.note_change();
+    }
+
+    /// Sessions handed out from now on last so long, whatever is asked for; `None`: as asked.
+    pub fn set_session_seconds(&self, seconds: Option<i64>) {
+        *lock(&self.0.session_seconds) = seconds;
+    }
+
     /// All sessions that `AssumeRole` has handed out expire now.
     pub fn expire_sessions(&self) {
         self.0.sessions_valid_from_ms.store(self.0.now_ms() + 1, Ordering::Relaxed);

@@ -43,8 +43,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::DropGuard;
 
 pub use config::{
-    Clock, FleetConfig, Quota, Quotas, SECRET_ACCESS_KEY, SimLane, SimulatorConfig, access_key_id,
-    system_clock,
+    Clock, FleetConfig, Quota, Quotas, SECRET_ACCESS_KEY, SimLane, SimRole, SimulatorConfig,
+    access_key_id, system_clock,
 };
 pub use control::Control;
 pub use evolution::{NoSuchNode, Rescan};

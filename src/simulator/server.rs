@@ -168,6 +168,9 @@ impl Identified<'_> {
         if !self.delay(&faults).await {
             return closed_at_once();
         }
+        if let Some(error) = self.region_off() {
+            return Answer::Whole(self.route.protocol.error(&error));
+        }
         if let Some(error) = self.over_quota() {
             return Answer::Whole(self.route.protocol.error(&error));
         }
@@ -228,6 +231,24 @@ impl Identified<'_> {
             }
         }
         true
+    }
+
+    /// The answer in a Region that the account hasn't opted in to.
+    fn region_off(&self) -> Option<ApiError> {
+        let account = self.route.assumed_account.as_deref().unwrap_or(&self.caller.account);
+        let lane = SimLane::new(account, &self.caller.region);
+        if !lock(&self.world.regions_off).contains(&lane) {
+            return None;
+        }
+        let (code, message) = match self.route.service {
+            Service::Sts => (
+                "RegionDisabledException",
+                "STS is not activated in this region for account. Your account administrator can \
+                 activate STS in this region using the IAM Console.",
+            ),
+            _ => ("OptInRequired", "The AWS Access Key Id needs a subscription for the service"),
+        };
+        Some(ApiError::new(403, code, message))
     }
 
     fn over_quota(&self) -> Option<ApiError> {

@@ -262,7 +262,7 @@ pub fn lane(lane: &SimLane) -> Lane {
 fn lane_config(sim: &SimLane) -> LaneConfig {
     let arn = format!("arn:{}:iam::{}:role/patchferry", sim.partition(), sim.account());
     let role = (sim.account() != ACCOUNT).then_some(Role { arn, external_id: None });
-    LaneConfig { lane: lane(sim), role }
+    LaneConfig::new(lane(sim), role)
 }
 
 /// `future`, or a panic that says what was waited for.

@@ -21,6 +21,7 @@ fn status() -> Status {
         poll_interval_seconds: 300,
         gone_withheld_nodes: 0,
         ingest_paused: false,
+        role_arn: None,
     };
     Status {
         version: "1.2.3".into(),

@@ -3,7 +3,7 @@
 //! A sweep begins a poll interval (jittered) after the last one *ended*; hourly where there are
 //! no nodes; sooner, backing off, after one that failed. While the store is full nothing is
 //! accepted: SSM keeps what is there. While an operator has paused ingest no sweep begins, and one
-//! that runs ends before its next request.
+//! that runs ends before its next request. A dormant lane isn't swept.
 //!
 //! - [`sweep`]: one complete read of the fleet.
 //! - [`change`]: which nodes are worth a closer look (pure); [`look`]: that look.
@@ -33,7 +33,7 @@ pub use sweep::SweepReport;
 
 use super::backoff::LaneBackoff;
 use crate::{
-    aws::{AwsError, Fault, patch_digest},
+    aws::{AwsError, Fault, HoldReason, patch_digest},
     metrics::{LaneMetrics, Metrics},
     queue::{QueueError, Queues, details},
     record::{Lane, PatchDetail, ReadNumber, UnixMillis, observation::PatchList},
@@ -52,6 +52,8 @@ const JITTER: f64 = 0.1;
 /// How a lane is swept; checked by the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The first sweep begins within this: not all lanes at once.
+    pub start_spread: Duration,
     pub poll_interval: Duration,
     /// Whether the patches of non-compliant nodes are read.
     pub patch_details: bool,
@@ -91,6 +93,11 @@ impl LaneIngest {
         let gauges = self.metrics().lane(&lane);
         let mut backoff = LaneBackoff::default();
         let state = self.queues().lane(&lane);
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = self.trigger.notified() => {}
+            () = tokio::time::sleep(self.settings.start_spread.mul_f64(fastrand::f64())) => {}
+        }
         loop {
             self.status.send_modify(|status| status.paused = state.ingest_paused().is_some());
             tokio::select! {
@@ -98,6 +105,10 @@ impl LaneIngest {
                 () = state.ingest_resumed() => {}
             }
             self.status.send_modify(|status| status.paused = false);
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = self.reads.session().awake() => {}
+            }
             let swept = tokio::select! {
                 // A sweep that is cut keeps the pages that it accepted.
                 () = shutdown.cancelled() => return Ok(()),
@@ -164,13 +175,21 @@ impl LaneIngest {
 
     async fn failed(&self, lane: &Lane, error: &IngestError) {
         let text = error.to_string();
-        let news = self.status.borrow().failure.is_none();
+        let (news, changed) = {
+            let before = &self.status.borrow().failure;
+            (before.is_none(), before.as_ref() != Some(&text))
+        };
         self.status.send_modify(|status| status.failure = Some(text.clone()));
         if news {
             tracing::warn!(%lane, error = text, "a sweep ended early: what it accepted is kept, it is begun anew");
         }
-        if matches!(error, IngestError::Aws(AwsError { fault: Fault::Held { .. }, .. })) {
-            self.reads.session().renew().await;
+        let IngestError::Aws(AwsError { fault: Fault::Held { reason, .. }, .. }) = error else {
+            return;
+        };
+        self.reads.session().renew().await;
+        if *reason == HoldReason::RegionOff && changed {
+            self.reads.session().doubt();
+            self.queues().lane(lane).deliver.notify_one();
         }
     }
 

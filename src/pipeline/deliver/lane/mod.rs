@@ -144,6 +144,7 @@ impl Task {
         let mut look_again = Instant::now() + LOOK_AGAIN;
         loop {
             self.notice_absence().await?;
+            self.check_doubt().await?;
             self.show_state();
             self.promote_due().await?;
             let wake_at = self.act().await?.min(look_again);
@@ -222,6 +223,16 @@ impl Task {
                 return Ok(due);
             }
         }
+    }
+
+    /// Opens the lane anew if somebody who reads it has found its Region off.
+    async fn check_doubt(&mut self) -> Result<(), QueueError> {
+        if self.session.take_doubt() && self.opening == Opening::Done {
+            self.opening = Opening::Wanted;
+            self.flight.give_back();
+            self.queues.begin_read_back(&self.lane).await?;
+        }
+        Ok(())
     }
 
     /// Brings delayed findings back whose time has come.
