@@ -15,11 +15,11 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         deliver::{LaneDelivery, LaneView},
-        ingest::{LaneIngest, LaneReads, SweepStatus},
+        ingest::{GoneGate, GoneWatch, LaneIngest, LaneReads, SweepStatus},
         session::LaneSession,
     },
     queue::{QueueError, Queues},
-    record::Lane,
+    record::{Clock, Lane},
 };
 
 /// STS allows 64 characters of `[\w+=,.@-]` for a session's name.
@@ -32,6 +32,17 @@ pub struct ServedLane {
     pub trigger: Arc<Notify>,
     pub sweeps: watch::Receiver<SweepStatus>,
     pub view: watch::Receiver<LaneView>,
+    gone: Arc<GoneGate>,
+    clock: Clock,
+}
+
+impl ServedLane {
+    /// A person says that what is withheld as gone is gone: the next complete sweep, which begins
+    /// now, resolves it, however much it is.
+    pub fn accept_gone(&self) {
+        self.gone.accept(self.clock.now());
+        self.trigger.notify_one();
+    }
 }
 
 /// What all lanes share.
@@ -87,9 +98,11 @@ async fn spawn_one(
         Arc::clone(shared.metrics),
         shared.config.ingest.ssm_requests_per_second,
     );
+    let gone = Arc::new(GoneGate::default());
     let ingest = LaneIngest {
         reads: Arc::new(reads),
         settings: settings::ingest(shared.config),
+        gone: GoneWatch::new(settings::gone(shared.config), Arc::clone(&gone)),
         trigger: Arc::clone(&trigger),
         status,
     };
@@ -102,7 +115,8 @@ async fn spawn_one(
     };
     tasks.spawn(ingest.run(shutdown.clone()));
     tasks.spawn(delivery.run(shutdown.clone()));
-    ServedLane { lane, trigger, sweeps, view }
+    let clock = shared.queues.clock().clone();
+    ServedLane { lane, trigger, sweeps, view, gone, clock }
 }
 
 /// Tells the reader of a `CloudTrail` log which machine it was.

@@ -35,6 +35,8 @@ pub enum Table {
     Acked = 0x22,
     /// Patch lists: lane, node, read number, chunk.
     Details = 0x23,
+    /// Nodes that no list names and of which nobody can say more: lane, node. Since format 3.
+    Absent = 0x24,
     /// Dead letters: lane, node, stage, reason.
     Dead = 0x30,
     /// What became of dead letters that were redriven: lane, node. Since format 2.
@@ -46,7 +48,7 @@ pub enum Table {
 }
 
 impl Table {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Meta,
         Self::Observed,
         Self::Assessed,
@@ -58,6 +60,7 @@ impl Table {
         Self::Desired,
         Self::Acked,
         Self::Details,
+        Self::Absent,
         Self::Dead,
         Self::DeadHistory,
         Self::Lane,

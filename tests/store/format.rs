@@ -116,7 +116,7 @@ fn body(table: Table, value: &[u8]) -> Value {
         }
         Table::Dead => decoded::<DeadLetter>(value),
         Table::Lane => decoded::<LaneRow>(value),
-        Table::Meta | Table::Parked | Table::DeadHistory | Table::Pause => {
+        Table::Absent | Table::Meta | Table::Parked | Table::DeadHistory | Table::Pause => {
             panic!("the fixture has nothing in {table:?} once it is migrated")
         }
     }

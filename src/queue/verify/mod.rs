@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    Absence,
     accounting::{Accounting, Queued},
     dead,
     ledger::{Acked, Desired, LaneRow, Seen},
@@ -133,6 +134,7 @@ impl Verifier {
             Table::Desired => self.desired(fields, value),
             Table::Acked => node_row::<Acked>(fields, value).map(drop),
             Table::Details => self.details(fields, value),
+            Table::Absent => node_row::<Absence>(fields, value).map(drop),
             Table::Dead => self.letter(key, value),
             Table::DeadHistory => node_row::<Vec<dead::Episode>>(fields, value).map(drop),
             Table::Lane => self.lane(fields, value),
