@@ -23,7 +23,7 @@ use crate::{
     record::{Finding, Lane, Source, UnixMillis},
     store::{
         Commit, StoreError, codec,
-        keys::{Key, KeyFields, Table},
+        keys::{KeyFields, Table},
     },
 };
 
@@ -200,12 +200,11 @@ fn node_of(key: &[u8]) -> Option<&str> {
     fields.text()
 }
 
-/// The row's key, for whoever accepts that the node is gone.
+/// Ends an absence, for whoever accepts that the node is gone.
 pub(super) fn forget(
     step: &mut Transition<'_, '_>,
     lane: &Lane,
     node: &str,
 ) -> Result<(), StoreError> {
-    let key: Key = ledger::absent_key(lane, node);
-    step.tx.remove(&key).map(drop)
+    step.tx.remove(&ledger::absent_key(lane, node)).map(drop)
 }

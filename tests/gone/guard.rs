@@ -36,7 +36,7 @@ async fn a_mass_is_withheld_and_released_by_a_persons_word_once() {
     let status = app.status().await;
     assert_eq!(status.lanes[0].gone_withheld_nodes, 11);
     let attention = status.attention();
-    assert!(attention.iter().any(|it| it.contains("--accept-gone")), "{attention:?}");
+    assert!(attention.iter().any(|it| it.contains("too many nodes gone at once")), "{attention:?}");
     let gauge = format!(
         "patchferry_lane_gone_withheld_nodes{{account=\"{}\",region=\"{}\"}}",
         lane.account(),

@@ -3,7 +3,7 @@
 //! | node | asked | gone |
 //! |---|---|---|
 //! | EC2 (`i-…`) | Cloud Control, each by itself | the account has no such instance, or a terminated one |
-//! | hybrid (`mi-…`) | SSM, for it by name together with a witness: a node that was just listed | the witness is in the answer and the node isn't |
+//! | hybrid (`mi-…`) | SSM, for it by name together with a witness: a node that was just listed | the witness is in the answer, the node isn't, nor is anybody else |
 //!
 //! SSM lists every hybrid node until it is deregistered, also one that has lost its connection. An
 //! empty answer is none: without the witness it proves nothing.
@@ -122,8 +122,11 @@ pub(super) async fn ask_ssm(
         match listed(reads, &asked).await {
             Ok(listed) => {
                 let is_listed = |node: &NodeId| listed.contains(node.as_str());
-                // Whoever is listed exists; that one isn't proves something only of an answer.
-                let told = group.iter().filter(|node| is_listed(node) || is_listed(witness));
+                // Whoever is listed exists; that one isn't proves something only in an answer that
+                // has the witness and nobody who wasn't asked for.
+                let is_asked = |name: &String| asked.iter().any(|node| node.as_str() == name);
+                let makes_sense = is_listed(witness) && listed.iter().all(is_asked);
+                let told = group.iter().filter(|node| is_listed(node) || makes_sense);
                 answers.extend(told.map(|node| (node.clone(), is_listed(node))));
             }
             // `InvalidInstanceId`, and it isn't said which: it may be any, for more than one

@@ -135,7 +135,7 @@ pub struct GoneWatch {
     withheld: usize,
 }
 
-/// A suspect, apart by how it is asked about.
+/// The suspects, apart by how they are asked about.
 struct Suspects {
     ec2: Vec<NodeId>,
     hybrid: Vec<NodeId>,
@@ -394,7 +394,7 @@ impl GoneWatch {
     fn show(&mut self, reads: &LaneReads, withheld: usize, open: usize) {
         let lane = reads.lane();
         if withheld > 0 && withheld != self.withheld {
-            tracing::warn!(%lane, nodes = withheld, open_findings = open, "too many nodes are gone at once to be believed, none is resolved: if they are, say so with `patchferry reconcile --accept-gone`");
+            tracing::warn!(%lane, nodes = withheld, open_findings = open, "too many nodes are gone at once to be believed, none is resolved until somebody accepts that they are");
         } else if withheld == 0 && self.withheld > 0 {
             tracing::info!(%lane, "no nodes are withheld as gone any more");
         }
