@@ -12,6 +12,7 @@ mod dashboard;
 mod demo;
 mod drill;
 mod fail_points;
+mod gone;
 mod handing_in;
 mod harness;
 mod hostile_input;

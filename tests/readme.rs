@@ -258,6 +258,10 @@ fn operations() -> BTreeSet<String> {
     if sources.iter().any(|(_, text)| text.contains("AssumeRoleProvider")) {
         found.insert("sts:AssumeRole".into());
     }
+    if sources.iter().any(|(_, text)| text.contains("\"CloudApiService\"")) {
+        // What Cloud Control reads, it reads with the caller's permissions.
+        found.extend(["cloudformation:GetResource".into(), "ec2:DescribeInstances".into()]);
+    }
     found
 }
 

@@ -10,8 +10,11 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    pipeline::{deliver::LaneView, ingest::SweepStatus},
-    record::Lane,
+    pipeline::{
+        deliver::LaneView,
+        ingest::{GoneGate, SweepStatus},
+    },
+    record::{Clock, Lane},
 };
 
 /// A lane that is served, and how to look at it.
@@ -23,6 +26,17 @@ pub struct ServedLane {
     pub trigger: Arc<Notify>,
     pub sweeps: watch::Receiver<SweepStatus>,
     pub view: watch::Receiver<LaneView>,
+    pub(super) gone: Arc<GoneGate>,
+    pub(super) clock: Clock,
+}
+
+impl ServedLane {
+    /// A person says that what is withheld as gone is gone: the next complete sweep, which begins
+    /// now, resolves it, however much it is.
+    pub fn accept_gone(&self) {
+        self.gone.accept(self.clock.now());
+        self.trigger.notify_one();
+    }
 }
 
 /// See the module. A lane is served or being retired, never both.

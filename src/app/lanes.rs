@@ -15,7 +15,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         deliver::{LaneDelivery, LaneView},
-        ingest::{LaneIngest, LaneReads, SweepStatus},
+        ingest::{GoneGate, GoneWatch, LaneIngest, LaneReads, SweepStatus},
         session::{Checks, LaneSession},
     },
     queue::{QueueError, Queues},
@@ -91,9 +91,11 @@ pub(super) async fn spawn(
         Arc::clone(&shared.metrics),
         shared.config.ingest.ssm_requests_per_second,
     );
+    let gone = Arc::new(GoneGate::default());
     let ingest = LaneIngest {
         reads: Arc::new(reads),
         settings: settings::ingest(&shared.config, spread),
+        gone: GoneWatch::new(settings::gone(&shared.config), Arc::clone(&gone)),
         trigger: Arc::clone(&trigger),
         status,
     };
@@ -106,7 +108,8 @@ pub(super) async fn spawn(
     };
     tasks.spawn(ingest.run(shutdown.clone()));
     tasks.spawn(delivery.run(shutdown.clone()));
-    ServedLane { lane, role_arn, trigger, sweeps, view }
+    let clock = shared.queues.clock().clone();
+    ServedLane { lane, role_arn, trigger, sweeps, view, gone, clock }
 }
 
 /// A configured role as the SDK wants it.

@@ -177,6 +177,7 @@ impl Observer {
         status.nodes.compliant = report.compliant as u64;
         status.nodes.never_scanned = report.never_scanned as u64;
         status.nodes.stale = report.stale as u64;
+        status.gone_withheld_nodes = sweeps.gone.withheld as u64;
         status.poll_interval_seconds = sweeps.next_interval.as_secs();
     }
 }

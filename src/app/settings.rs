@@ -63,6 +63,18 @@ pub(super) fn ingest(config: &Config, start_spread: Duration) -> ingest::Setting
     }
 }
 
+pub(super) fn gone(config: &Config) -> ingest::gone::Settings {
+    // A finding per operation is told once and never again: AWS's way.
+    let is_kept = config.finding.identity == config::Identity::Node;
+    ingest::gone::Settings {
+        resolves: config.finding.resolve,
+        asks_cloud_control: config.ingest.cloud_control,
+        gone_after: config.finding.gone_after,
+        refresh_after: is_kept.then_some(config.finding.refresh_after),
+        cloud_control_requests_per_second: config.ingest.ssm_requests_per_second,
+    }
+}
+
 pub(super) fn deliver(config: &Config, hub_off: bool) -> deliver::Settings {
     deliver::Settings {
         hub_off,

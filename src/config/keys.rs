@@ -102,6 +102,17 @@ pub(super) const PATCH_DETAILS: Key<FlagRule> = Key {
     example: "",
 };
 
+pub(super) const CLOUD_CONTROL: Key<FlagRule> = Key {
+    path: "ingest.cloud_control",
+    help: &[
+        "Ask AWS Cloud Control whether EC2 nodes that Systems Manager no longer lists still exist.",
+        "Needs cloudformation:GetResource and ec2:DescribeInstances. Without: finding.gone_after.",
+    ],
+    rule: FlagRule,
+    default: || true,
+    example: "",
+};
+
 pub(super) const IDENTITY: Key<ChoiceRule<Identity>> = Key {
     path: "finding.identity",
     help: &[
@@ -180,6 +191,17 @@ pub(super) const REFRESH_AFTER: Key<DurationRule> = Key {
     ],
     rule: DurationRule(seconds(MINUTE)..=seconds(80 * DAY)),
     default: || seconds(7 * DAY),
+    example: "",
+};
+
+pub(super) const GONE_AFTER: Key<DurationRule> = Key {
+    path: "finding.gone_after",
+    help: &[
+        "A node that Systems Manager no longer lists, and that nobody can say more about, is gone",
+        "after this time (1d to 80d): its finding is resolved.",
+    ],
+    rule: DurationRule(seconds(DAY)..=seconds(80 * DAY)),
+    default: || seconds(30 * DAY),
     example: "",
 };
 
@@ -310,11 +332,12 @@ pub(super) const LEVEL: Key<LevelRule> = Key {
 };
 
 /// Every key, in the order of the file.
-pub(super) const ALL: [&dyn AnyKey; 26] = [
+pub(super) const ALL: [&dyn AnyKey; 28] = [
     &STATE_DIR,
     &POLL_INTERVAL,
     &SSM_REQUESTS_PER_SECOND,
     &PATCH_DETAILS,
+    &CLOUD_CONTROL,
     &IDENTITY,
     &RESOLVE,
     &UNSPECIFIED_SEVERITY,
@@ -323,6 +346,7 @@ pub(super) const ALL: [&dyn AnyKey; 26] = [
     &COMPANY_NAME,
     &PRODUCT_ARN,
     &REFRESH_AFTER,
+    &GONE_AFTER,
     &REQUESTS_PER_SECOND,
     &BURST,
     &MAX_IN_FLIGHT,

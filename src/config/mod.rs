@@ -71,6 +71,8 @@ pub struct IngestConfig {
     pub poll_interval: Duration,
     pub ssm_requests_per_second: f64,
     pub patch_details: bool,
+    /// Whether Cloud Control is asked about EC2 nodes that SSM no longer lists.
+    pub cloud_control: bool,
 }
 
 /// How a node's state becomes a finding.
@@ -87,6 +89,7 @@ pub struct FindingConfig {
     /// `None`: the lane's default product.
     pub product_arn: Option<Text<2048>>,
     pub refresh_after: Duration,
+    pub gone_after: Duration,
 }
 
 impl FindingConfig {

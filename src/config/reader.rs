@@ -96,6 +96,7 @@ impl Reader {
                 poll_interval: self.take(&keys::POLL_INTERVAL),
                 ssm_requests_per_second: self.take(&keys::SSM_REQUESTS_PER_SECOND),
                 patch_details: self.take(&keys::PATCH_DETAILS),
+                cloud_control: self.take(&keys::CLOUD_CONTROL),
             },
             finding: self.read_finding(),
             deliver: DeliverConfig {
@@ -147,6 +148,7 @@ impl Reader {
             company_name: None,
             product_arn: None,
             refresh_after: Duration::ZERO,
+            gone_after: Duration::ZERO,
         };
         if finding.is_aws_parity() && self.last_origin() == Origin::Default {
             finding.unspecified_severity = UnspecifiedSeverity::Fixed(Severity::Informational);
@@ -162,6 +164,7 @@ impl Reader {
         finding.company_name = unless(COMPANY_NAME_DEFAULT, self.take(&keys::COMPANY_NAME));
         finding.product_arn = self.take(&keys::PRODUCT_ARN);
         finding.refresh_after = self.take(&keys::REFRESH_AFTER);
+        finding.gone_after = self.take(&keys::GONE_AFTER);
         finding
     }
 

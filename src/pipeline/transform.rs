@@ -141,7 +141,7 @@ fn decide_by_node(
             if changed {
                 return draft.send(Change::Updated, RecordState::Open, severity);
             }
-            if refresh_is_due(ledger.acked, desired, policy, now) {
+            if refresh_is_due(ledger.acked, desired, policy.refresh_after, now) {
                 return draft.send(Change::Refreshed, RecordState::Open, severity);
             }
             Decision::Nothing
@@ -314,12 +314,33 @@ fn event_time(assessment: &Assessment) -> UnixMillis {
 fn refresh_is_due(
     acked: Option<&Acked>,
     desired: &Desired,
-    policy: &Policy,
+    refresh_after: Duration,
     now: UnixMillis,
 ) -> bool {
     let Some(acked) = acked else { return false };
     acked.receipt.revision == desired.revision
-        && now.since(acked.receipt.acknowledged_at) > policy.refresh_after
+        && now.since(acked.receipt.acknowledged_at) > refresh_after
+}
+
+/// The next version of an open finding whose node exists though nothing is reported of it any
+/// more, when it is due: the hub would forget it.
+pub(super) fn refreshed(
+    desired: &Desired,
+    acked: Option<&Acked>,
+    refresh_after: Duration,
+    now: UnixMillis,
+) -> Option<Finding> {
+    let is_open = desired.finding.state.is_open();
+    if !is_open || !refresh_is_due(acked, desired, refresh_after, now) {
+        return None;
+    }
+    let mut finding = desired.finding.clone();
+    finding.change = Change::Refreshed;
+    finding.updated_at = now.max(UnixMillis(finding.updated_at.0 + 1));
+    finding.accepted_at = now;
+    // The patch list went with the version that was delivered.
+    finding.facts.patches = None;
+    Some(finding)
 }
 
 /// Of the facts whose change is worth telling: severity, non-compliant counts, baseline, and the

@@ -178,6 +178,10 @@ pub(super) fn acked_key(lane: &Lane, node: &str) -> Key {
     node_key(Table::Acked, lane, node)
 }
 
+pub(super) fn absent_key(lane: &Lane, node: &str) -> Key {
+    node_key(Table::Absent, lane, node)
+}
+
 pub(super) fn lane_row_key(lane: &Lane) -> Key {
     lane_key(Table::Lane, lane)
 }

@@ -125,7 +125,8 @@ impl Control {
         self.change_fleet(lane, |fleet, now_ms| fleet.corrupt_node(node, nonsense, now_ms))
     }
 
-    /// The node is off: `DescribeInstanceInformation` leaves it out, its compliance data remain.
+    /// The node is off: `DescribeInstanceInformation` leaves an EC2 node out and has lost a hybrid one;
+    /// its compliance data remain.
     pub fn stop_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
         self.change_fleet(lane, |fleet, _| fleet.stop_node(node))
     }
@@ -133,6 +134,22 @@ impl Control {
     /// The node is on again.
     pub fn start_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
         self.change_fleet(lane, |fleet, _| fleet.start_node(node))
+    }
+
+    /// The node never comes back: an EC2 node is terminated (and for a while still told of as such), a
+    /// hybrid one deregistered. Its compliance data remain until they are forgotten.
+    pub fn terminate_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        self.change_fleet(lane, |fleet, _| fleet.terminate_node(node))
+    }
+
+    /// SSM tells nothing more of the node's last scan, until it is scanned again.
+    pub fn forget_compliance(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        self.change_fleet(lane, |fleet, _| fleet.forget_compliance(node))
+    }
+
+    /// SSM tells of the node's last scan again.
+    pub fn remember_compliance(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        self.change_fleet(lane, |fleet, _| fleet.remember_compliance(node))
     }
 
     /// The node is no more, nor are its compliance data.

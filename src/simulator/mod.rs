@@ -1,4 +1,4 @@
-//! An embedded stand-in for SSM, Security Hub and STS.
+//! An embedded stand-in for SSM, Security Hub, Cloud Control and STS.
 //!
 //! It speaks AWS's wire protocols on loopback, so that unchanged SDK clients work against it: give
 //! them [`Simulator::endpoint_url`] and [`access_key_id`]. The fleet is seeded and changes only when

@@ -118,7 +118,7 @@ fn unidentified(why: Unidentified, service: Service) -> ApiError {
 
 fn expired_token(service: Service) -> ApiError {
     let (status, code) = match service {
-        Service::Ssm => (400, "ExpiredTokenException"),
+        Service::Ssm | Service::CloudControl => (400, "ExpiredTokenException"),
         Service::SecurityHub => (403, "ExpiredTokenException"),
         Service::Sts => (403, "ExpiredToken"),
     };
@@ -256,7 +256,7 @@ impl Identified<'_> {
         let now = Instant::now();
         let mut buckets = lock(&lane.buckets);
         let bucket = match (self.route.service, self.route.operation.as_str()) {
-            (Service::Sts, _) => return None,
+            (Service::Sts | Service::CloudControl, _) => return None,
             (Service::Ssm, _) => &mut buckets.ssm,
             (Service::SecurityHub, wire::IMPORT) => &mut buckets.import,
             (Service::SecurityHub, wire::GET_FINDINGS) => &mut buckets.get_findings,
@@ -309,7 +309,10 @@ impl Identified<'_> {
             (Service::SecurityHub, Some(lane)) => {
                 wire::hub(self.world, lane, &self.route, &self.body, faults)
             }
-            (Service::Ssm | Service::SecurityHub, None) => None,
+            (Service::CloudControl, Some(lane)) => {
+                wire::cloud_control(lane, &self.route, &self.body)
+            }
+            (Service::Ssm | Service::SecurityHub | Service::CloudControl, None) => None,
         };
         match result {
             Some(Ok(body)) => protocol.ok(body),
@@ -339,7 +342,9 @@ impl Identified<'_> {
 
 fn throttled(service: Service) -> ApiError {
     match service {
-        Service::Ssm => ApiError::new(400, "ThrottlingException", "Rate exceeded"),
+        Service::Ssm | Service::CloudControl => {
+            ApiError::new(400, "ThrottlingException", "Rate exceeded")
+        }
         Service::SecurityHub => ApiError::new(429, "TooManyRequestsException", "Too Many Requests"),
         Service::Sts => ApiError::new(400, "Throttling", "Rate exceeded"),
     }
@@ -348,6 +353,7 @@ fn throttled(service: Service) -> ApiError {
 fn access_denied(service: Service, caller: &Caller, operation: &str) -> ApiError {
     let (status, code, prefix) = match service {
         Service::Ssm => (400, "AccessDeniedException", "ssm"),
+        Service::CloudControl => (400, "AccessDeniedException", "cloudformation"),
         Service::SecurityHub => (403, "AccessDeniedException", "securityhub"),
         Service::Sts => (403, "AccessDenied", "sts"),
     };

@@ -35,8 +35,7 @@ pub enum Table {
     Acked = 0x22,
     /// Patch lists: lane, node, read number, chunk.
     Details = 0x23,
-    /// Nodes with an open finding that complete sweeps don't find any more: lane, node. Since
-    /// format 3.
+    /// Nodes that no list names and of which nobody can say more: lane, node. Since format 3.
     Absent = 0x24,
     /// Findings that are closed and opened again since somebody had resolved them: lane, node.
     /// Since format 3.

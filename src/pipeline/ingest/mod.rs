@@ -7,6 +7,7 @@
 //!
 //! - [`sweep`]: one complete read of the fleet.
 //! - [`change`]: which nodes are worth a closer look (pure); [`look`]: that look.
+//! - [`gone`]: which nodes are gone, after a sweep; in between, which aren't reported any more.
 //! - [`reads`]: requests at the lane's pace, tried again.
 //! - [`file`]: lines that somebody hands in, without a sweep.
 //!
@@ -15,6 +16,7 @@
 mod change;
 mod error;
 pub mod file;
+pub mod gone;
 mod look;
 mod reads;
 mod sweep;
@@ -28,15 +30,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use error::{IngestError, Skipped};
+pub use gone::{GoneGate, GoneReport, GoneWatch};
 pub use reads::LaneReads;
 pub use sweep::SweepReport;
 
+use self::gone::Presence;
 use super::backoff::LaneBackoff;
 use crate::{
     aws::{AwsError, Fault, HoldReason, patch_digest},
     metrics::{LaneMetrics, Metrics},
     queue::{QueueError, Queues, details},
-    record::{Lane, PatchDetail, ReadNumber, UnixMillis, observation::PatchList},
+    record::{Lane, PatchDetail, ReadNumber, Severity, UnixMillis, observation::PatchList},
     store::{Commit, StoreError},
 };
 
@@ -69,6 +73,8 @@ pub struct SweepStatus {
     pub complete: u64,
     pub last_complete_at: Option<UnixMillis>,
     pub last_report: SweepReport,
+    /// What the last complete sweep led to.
+    pub gone: GoneReport,
     /// Why the last sweep ended early, if it did.
     pub failure: Option<String>,
     /// No sweep runs, since an operator has paused ingest.
@@ -81,6 +87,7 @@ pub struct SweepStatus {
 pub struct LaneIngest {
     pub reads: Arc<LaneReads>,
     pub settings: Settings,
+    pub gone: GoneWatch,
     /// Sweeps at once when notified.
     pub trigger: Arc<Notify>,
     pub status: watch::Sender<SweepStatus>,
@@ -88,7 +95,7 @@ pub struct LaneIngest {
 
 impl LaneIngest {
     /// Sweeps until shutdown or until the store has failed.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), QueueError> {
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), QueueError> {
         let lane = self.reads.lane().clone();
         let gauges = self.metrics().lane(&lane);
         let mut backoff = LaneBackoff::default();
@@ -149,16 +156,25 @@ impl LaneIngest {
         self.reads.metrics()
     }
 
-    async fn sweep(&self) -> Result<SweepReport, IngestError> {
+    async fn sweep(&mut self) -> Result<SweepReport, IngestError> {
         let began = Instant::now();
-        let lane = self.reads.lane();
-        let report = sweep::Sweep::new(&self.reads, &self.settings).run().await?;
+        let mut met = Presence::default();
+        let swept = sweep::Sweep::new(&self.reads, &self.settings, &mut met).run().await;
+        let report = match swept {
+            Ok(report) => report,
+            Err(error) => {
+                self.gone.after_part(&self.reads, &met).await?;
+                return Err(error);
+            }
+        };
         self.metrics().sweep_seconds.record(began.elapsed().as_secs_f64());
-        self.complete(lane, &report, &self.metrics().lane(lane));
+        let gone = self.gone.after_all(&self.reads, Arc::new(met)).await?;
+        let lane = self.reads.lane();
+        self.complete(lane, &report, &gone, &self.metrics().lane(lane));
         Ok(report)
     }
 
-    fn complete(&self, lane: &Lane, report: &SweepReport, gauges: &LaneMetrics) {
+    fn complete(&self, lane: &Lane, report: &SweepReport, gone: &GoneReport, gauges: &LaneMetrics) {
         let now = self.queues().clock().now();
         #[allow(clippy::cast_precision_loss)] // milliseconds of this century are below 2^52
         gauges.last_complete_sweep_timestamp_seconds.set(now.0 as f64 / 1000.0);
@@ -169,8 +185,9 @@ impl LaneIngest {
             status.complete += 1;
             status.last_complete_at = Some(now);
             status.last_report = *report;
+            status.gone = *gone;
         });
-        tracing::debug!(%lane, ?report, "sweep complete");
+        tracing::debug!(%lane, ?report, ?gone, "sweep complete");
     }
 
     async fn failed(&self, lane: &Lane, error: &IngestError) {
@@ -195,7 +212,11 @@ impl LaneIngest {
 
     fn interval_after(&self, report: &SweepReport) -> Duration {
         let interval = self.settings.poll_interval;
-        let interval = if report.nodes == 0 { interval.max(EMPTY_INTERVAL) } else { interval };
+        let state = self.queues().lane(self.reads.lane());
+        let is_open = Severity::ALL.into_iter().any(|it| state.open_findings(it) > 0);
+        // While findings are open, no nodes at all is too strange to be left so for long.
+        let is_empty = report.nodes == 0 && !is_open;
+        let interval = if is_empty { interval.max(EMPTY_INTERVAL) } else { interval };
         interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
     }
 
