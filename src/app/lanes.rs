@@ -86,7 +86,8 @@ async fn spawn_one(
         shared.queues.clone(),
         Arc::clone(shared.metrics),
         shared.config.ingest.ssm_requests_per_second,
-    );
+    )
+    .with_associations(shared.config.ingest.associations);
     let ingest = LaneIngest {
         reads: Arc::new(reads),
         settings: settings::ingest(shared.config),

@@ -102,6 +102,17 @@ pub(super) const PATCH_DETAILS: Key<FlagRule> = Key {
     example: "",
 };
 
+pub(super) const ASSOCIATIONS: Key<FlagRule> = Key {
+    path: "ingest.associations",
+    help: &[
+        "Tell what scans by associations of AWS-RunPatchBaselineAssociation have found, too: one",
+        "more request per sweep, and where there are such associations one per 50 nodes.",
+    ],
+    rule: FlagRule,
+    default: || true,
+    example: "",
+};
+
 pub(super) const IDENTITY: Key<ChoiceRule<Identity>> = Key {
     path: "finding.identity",
     help: &[
@@ -285,6 +296,7 @@ pub(super) const ALL: [&dyn AnyKey; 23] = [
     &POLL_INTERVAL,
     &SSM_REQUESTS_PER_SECOND,
     &PATCH_DETAILS,
+    &ASSOCIATIONS,
     &IDENTITY,
     &RESOLVE,
     &UNSPECIFIED_SEVERITY,

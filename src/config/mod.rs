@@ -68,6 +68,7 @@ pub struct IngestConfig {
     pub poll_interval: Duration,
     pub ssm_requests_per_second: f64,
     pub patch_details: bool,
+    pub associations: bool,
 }
 
 /// How a node's state becomes a finding.

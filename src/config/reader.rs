@@ -96,6 +96,7 @@ impl Reader {
                 poll_interval: self.take(&keys::POLL_INTERVAL),
                 ssm_requests_per_second: self.take(&keys::SSM_REQUESTS_PER_SECOND),
                 patch_details: self.take(&keys::PATCH_DETAILS),
+                associations: self.take(&keys::ASSOCIATIONS),
             },
             finding: self.read_finding(),
             deliver: DeliverConfig {

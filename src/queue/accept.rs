@@ -106,6 +106,25 @@ impl Queues {
         .await
     }
 
+    /// Notes what was seen of nodes of which there is nothing to tell.
+    pub async fn note_seen(
+        &self,
+        lane: &Lane,
+        nodes: Vec<(Text<128>, Seen)>,
+    ) -> Result<(), QueueError> {
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let lane = lane.clone();
+        self.transition(Commit::hand_off(nodes.len()), move |step| {
+            nodes.iter().try_for_each(|(node, seen)| {
+                let key = ledger::seen_key(&lane, node.as_str());
+                step.tx.put(&key, codec::encode(0, seen))
+            })
+        })
+        .await
+    }
+
     /// The `seen` rows of nodes, in the order of `nodes`.
     pub async fn seen(
         &self,

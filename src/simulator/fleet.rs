@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use super::{
+    associations::{Association, AssociationResult},
     config::{FleetConfig, SimLane},
     patches::{Level, Patch, PatchState, Platform},
 };
@@ -95,6 +96,7 @@ pub(super) struct Node {
     pub presence: Presence,
     pub scan: Option<Scan>,
     pub nonsense: Option<Nonsense>,
+    pub associations: Vec<AssociationResult>,
 }
 
 impl Node {
@@ -188,6 +190,7 @@ impl SeverityCounts {
 pub(super) struct Fleet {
     pub lane: SimLane,
     pub nodes: BTreeMap<String, Node>,
+    pub associations: Vec<Association>,
     pub rng: Rng,
 }
 
@@ -216,7 +219,7 @@ impl Fleet {
             }
             nodes.insert(node.id.clone(), node);
         }
-        Self { lane: lane.clone(), nodes, rng }
+        Self { lane: lane.clone(), nodes, associations: Vec::new(), rng }
     }
 }
 
@@ -277,6 +280,7 @@ fn generate_node(rng: &mut Rng, is_hybrid: bool) -> Node {
         presence: Presence::Online,
         scan: None,
         nonsense: None,
+        associations: Vec::new(),
     }
 }
 
