@@ -171,7 +171,7 @@ pub(super) fn vulnerabilities(
     let mut found: Vec<(&str, Vec<&PatchDetail>)> = Vec::new();
     let mut known = BTreeSet::new();
     let mut left_out = false;
-    for patch in details {
+    for &patch in details {
         for cve in patch.cves.iter().filter(|cve| !cve.is_blank()) {
             known.insert(cve.as_str());
             match found.iter().position(|(known, _)| *known == cve.as_str()) {

@@ -43,7 +43,8 @@ pub(super) fn description(node: &NodeId, facts: &Facts) -> String {
     // Windows: they make the node non-compliant only if its baseline says so.
     if counts.available_security_update > 0 {
         let count = counts.available_security_update;
-        let _ = write!(text, ", {count} security updates available that no rule approves");
+        write!(text, ", {count} security updates available that no rule approves")
+            .expect("writing to a String can't fail");
     }
     if let Some(baseline) = &facts.baseline {
         text.push_str(", by baseline ");

@@ -22,7 +22,7 @@ use std::{
 };
 
 use super::{
-    change::AssociationMark,
+    change::{AssociationMark, is_non_compliant},
     error::IngestError,
     reads::{LaneReads, Read, ReadError},
 };
@@ -226,7 +226,7 @@ pub(super) struct PatchVerdict {
 impl PatchVerdict {
     /// `None` if SSM knows nothing of the node's patches.
     pub fn of(compliance: Option<&RawCompliance>, state: Option<&RawPatchState>) -> Option<Self> {
-        let by_service = compliance.map(|it| it.status.as_str() != "COMPLIANT");
+        let by_service = compliance.map(is_non_compliant);
         Some(Self {
             non_compliant: by_service.or_else(|| state.map(RawPatchState::counts_problems))?,
             at: state
