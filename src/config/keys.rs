@@ -291,7 +291,7 @@ pub(super) const LEVEL: Key<LevelRule> = Key {
 };
 
 /// Every key, in the order of the file.
-pub(super) const ALL: [&dyn AnyKey; 23] = [
+pub(super) const ALL: [&dyn AnyKey; 24] = [
     &STATE_DIR,
     &POLL_INTERVAL,
     &SSM_REQUESTS_PER_SECOND,
