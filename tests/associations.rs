@@ -115,7 +115,7 @@ async fn an_association_of_any_other_document_is_ignored_whatever_it_finds() {
     rig.control.association_complies(&lane, &other, &scans).unwrap();
     let app = rig.start().await;
     rig.sweep_and_settle(&app).await;
-    assert_eq!(rig.control.hub(&lane), [], "nothing is missing anywhere");
+    assert!(rig.control.hub(&lane).is_empty(), "nothing is missing anywhere");
 
     // Nor does its compliance heal anything.
     rig.control.association_violated(&lane, &bare, &scans, "HIGH").unwrap();
@@ -214,7 +214,7 @@ async fn hybrid_nodes_are_left_out_as_the_document_leaves_them_out() {
     }
     let app = rig.start().await;
     rig.sweep_and_settle(&app).await;
-    assert_eq!(rig.control.hub(&lane), []);
+    assert!(rig.control.hub(&lane).is_empty());
     assert_eq!(requests(&rig.control, &lane).get("ListComplianceItems"), None);
     rig.assert_true(&app).await;
     app.shutdown().await.unwrap();

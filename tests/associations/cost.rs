@@ -82,6 +82,8 @@ async fn a_time_that_moves_because_another_association_ran_tells_nothing_and_ask
     let app = rig.start().await;
     let open = told(&rig, &app, &lane, &node).await;
     assert_eq!(state(open.as_ref()), Some(("ACTIVE", "FAILED")));
+    // The read-back of the first start has every node observed once more.
+    rig.sweep_and_settle(&app).await;
     let accounting = app.queues().accounting();
     for _ in 0..3 {
         rig.control.association_complies(&lane, &node, &foreign).unwrap();

@@ -11,6 +11,7 @@ use super::{
 use crate::simulator::{
     associations::{Association, AssociationResult},
     fleet::{Fleet, Node, SeverityCounts},
+    patches::Level,
     reply::ApiError,
 };
 
@@ -106,13 +107,14 @@ pub(super) fn summary(node: &Node) -> Value {
     };
     let (compliant, compliant_severities) = counts(false);
     let (non_compliant, non_compliant_severities) = counts(true);
-    let worst = node.associations.iter().filter(|result| result.is_non_compliant);
+    let violated = node.associations.iter().filter(|result| result.is_non_compliant);
+    let worst = violated.map(|result| result.level).max().unwrap_or(Level::Unspecified);
     json!({
         "ComplianceType": "Association",
         "ResourceType": "ManagedInstance",
         "ResourceId": node.id,
         "Status": if non_compliant > 0 { "NON_COMPLIANT" } else { "COMPLIANT" },
-        "OverallSeverity": worst.map(|result| result.level).max().map_or("UNSPECIFIED", |it| it.as_str()),
+        "OverallSeverity": worst.as_str(),
         "ExecutionSummary": {"ExecutionTime": seconds(node.associations_shown_at_ms())},
         "CompliantSummary": {
             "CompliantCount": compliant,
