@@ -252,3 +252,24 @@ async fn switched_off_nothing_is_asked_of_associations_and_nothing_told() {
     assert_eq!(requests(&rig.control, &lane).get("ListAssociations"), None);
     app.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_healed_while_the_ledger_was_lost_is_resolved_all_the_same() {
+    let (rig, lane) = rig(1_108, 20).await;
+    let node = only_by_association(&rig, &lane);
+    let scans = rig.control.create_association(&lane, SCANS);
+    rig.control.association_violated(&lane, &node, &scans, "HIGH").unwrap();
+    let app = rig.start().await;
+    let open = told(&rig, &app, &lane, &node).await;
+    assert_eq!(state(open.as_ref()), Some(("ACTIVE", "FAILED")));
+    app.shutdown().await.unwrap();
+    std::fs::remove_dir_all(rig.state_dir()).unwrap();
+    rig.control.association_complies(&lane, &node, &scans).unwrap();
+
+    let app = rig.start().await;
+    rig.sweep_and_settle(&app).await;
+    let healed = told(&rig, &app, &lane, &node).await;
+    assert_eq!(state(healed.as_ref()), Some(("ARCHIVED", "PASSED")));
+    rig.assert_true(&app).await;
+    app.shutdown().await.unwrap();
+}

@@ -147,6 +147,25 @@ impl Queues {
         Ok(rows)
     }
 
+    /// Whether the hub should hold an open finding for each of these nodes, in their order.
+    pub async fn are_open(&self, lane: &Lane, nodes: Vec<String>) -> Result<Vec<bool>, QueueError> {
+        let lane = lane.clone();
+        let rows = self
+            .store
+            .read(move |reader| {
+                nodes
+                    .iter()
+                    .map(|node| {
+                        let row = reader.get(&ledger::desired_key(&lane, node))?;
+                        let tag = row.and_then(|row| codec::tag(&row).ok());
+                        Ok(tag.is_some_and(|tag| ledger::open_severity(tag).is_some()))
+                    })
+                    .collect()
+            })
+            .await?;
+        Ok(rows)
+    }
+
     /// The next read number of a lane: greater than all earlier ones, across restarts.
     pub async fn next_read(&self, lane: &Lane) -> Result<ReadNumber, QueueError> {
         let state = self.lane(lane);

@@ -166,10 +166,12 @@ impl<'a> Sweep<'a> {
         while rest.peek().is_some() {
             let group: Vec<_> = rest.by_ref().take(GROUP_NODES_MAX).collect();
             let yardstick = self.yardstick(named);
-            let ids = group.iter().map(|(node, _)| node.to_string()).collect();
-            let before = self.reads.queues().seen(self.reads.lane(), ids).await?;
+            let (queues, lane) = (self.reads.queues(), self.reads.lane());
+            let ids: Vec<String> = group.iter().map(|(node, _)| node.to_string()).collect();
+            let before = queues.seen(lane, ids.clone()).await?;
+            let open = queues.are_open(lane, ids).await?;
             let mut changed = Vec::new();
-            for ((node, mark), before) in group.into_iter().zip(before) {
+            for (((node, mark), before), open) in group.into_iter().zip(before).zip(open) {
                 let info = nodes.take(&node);
                 // Whether an association that counts has scanned it isn't known of the others.
                 match &before {
@@ -178,7 +180,9 @@ impl<'a> Sweep<'a> {
                 }
                 let Some(mark) = mark.mattering(None) else { continue };
                 let seen = change::seen(None, Some(&mark), yardstick);
-                let is_news = before.is_some() || mark.non_compliant;
+                // A node that never had anything amiss isn't asked what of; one whose finding was
+                // read back from the hub is.
+                let is_news = before.is_some() || mark.non_compliant || open;
                 if !is_news || !change::passes(&seen, before.as_ref(), yardstick) {
                     continue;
                 }
