@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy knows test functions, not their helpers")]
 
+mod by_association;
 mod limits;
+mod patches;
 
 use std::{
     collections::BTreeSet,

@@ -6,6 +6,7 @@
 
 mod architecture;
 mod asff_rendering;
+mod associations;
 mod configuration;
 mod daemon;
 mod dashboard;

@@ -90,7 +90,8 @@ pub(super) async fn spawn(
         shared.queues.clone(),
         Arc::clone(&shared.metrics),
         shared.config.ingest.ssm_requests_per_second,
-    );
+    )
+    .with_associations(shared.config.ingest.associations);
     let gone = Arc::new(GoneGate::default());
     let ingest = LaneIngest {
         reads: Arc::new(reads),

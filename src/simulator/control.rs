@@ -157,7 +157,11 @@ impl Control {
         self.change_fleet(lane, |fleet, _| fleet.remove_node(node))
     }
 
-    fn change_fleet<T>(&self, lane: &SimLane, change: impl FnOnce(&mut Fleet, i64) -> T) -> T {
+    pub(super) fn change_fleet<T>(
+        &self,
+        lane: &SimLane,
+        change: impl FnOnce(&mut Fleet, i64) -> T,
+    ) -> T {
         let now_ms = self.0.now_ms();
         let changed = change(&mut lock(&self.lane(lane).fleet), now_ms);
         self.0.note_change();

@@ -15,10 +15,11 @@
 //! - `server`, `connection`, `reply`, `faults`, `bucket`: whether a call is carried out, and whether
 //!   its answer arrives
 //! - `wire`: the operations; `asff`: the rules that an imported finding has to keep
-//! - `fleet`, `patches`, `evolution`: what SSM knows; `hub`: what Security Hub holds
+//! - `fleet`, `patches`, `associations`, `evolution`: what SSM knows; `hub`: what Security Hub holds
 //! - `oracle`, `stats`, [`Control`]: what is true, what happened, and the handle on it all
 
 mod asff;
+mod associations;
 mod bucket;
 mod caller;
 mod clock;

@@ -10,6 +10,7 @@ mod hub_import;
 mod hub_read;
 mod ssm;
 mod ssm_answers;
+mod ssm_associations;
 mod sts;
 
 use axum::http::{Method, request::Parts};
