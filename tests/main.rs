@@ -15,6 +15,7 @@ mod fail_points;
 mod handing_in;
 mod harness;
 mod hostile_input;
+mod iam_policy;
 mod kill_storm;
 mod life_of_a_finding;
 mod pipeline_faults;

@@ -7,6 +7,7 @@
 //! - [`observe`]: gauges and status, from what the stages leave behind.
 //! - [`watchdog`]: ends a process whose commits hang.
 //! - [`offline`]: the same store, looked at while no daemon runs.
+//! - [`policy`]: what identities need to be granted for a configuration.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
 mod housekeeping;
@@ -15,6 +16,7 @@ mod lanes;
 pub mod maintenance;
 mod observe;
 pub mod offline;
+pub mod policy;
 mod settings;
 mod watchdog;
 

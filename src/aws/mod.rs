@@ -16,17 +16,23 @@
 //! ambient identity · `http` the one connection pool · [`fault`] and [`hold`] what can go wrong,
 //! `classify` how it is told ·
 //! [`ssm`] reads a lane's fleet · [`asff`] renders findings · [`security_hub`] writes and reads
-//! the hub · [`digest`] a patch list in one number.
+//! the hub · [`digest`] a patch list in one number · [`permissions`] every action that is needed,
+//! [`denial`] what AWS says of a missing one, [`preflight`] and [`clock`] what else is asked before a
+//! start.
 
 pub mod asff;
 mod classify;
+pub mod clock;
 pub mod connect;
 mod credentials;
+pub mod denial;
 pub mod digest;
 pub mod fault;
 pub mod hold;
 mod http;
 mod page;
+pub mod permissions;
+pub mod preflight;
 mod read_back;
 pub mod security_hub;
 pub mod ssm;
@@ -36,6 +42,7 @@ mod ssm_rows;
 mod tests;
 
 pub use asff::{Rendered, render};
+pub use clock::ClockOffset;
 pub use connect::{AssumeRole, Aws, CallerIdentity, LaneClients};
 pub use digest::patch_digest;
 pub use fault::{AwsError, Fault, Unavailability};

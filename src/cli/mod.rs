@@ -10,6 +10,7 @@ mod dead;
 mod demo;
 mod drill;
 mod exit;
+mod iam_policy;
 mod ingest;
 mod log;
 mod out;
@@ -54,6 +55,8 @@ enum Command {
     /// Make, check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print the least that AWS has to grant for this configuration
+    IamPolicy(iam_policy::IamPolicyArgs),
     /// Look at what could not go on, have it go on, or drop it
     #[command(subcommand)]
     Dead(dead::DeadCommand),
@@ -126,6 +129,7 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Drill(args) => Box::pin(drill::drill(args, &place)).await,
         Command::Status(args) => status::status(&args, &place).await,
         Command::Config(command) => config::config(&command, &place),
+        Command::IamPolicy(args) => iam_policy::iam_policy(&args, &place),
         Command::Dead(command) => dead::dead(&command, &place).await,
         Command::Pause(args) => pause::pause(&args, &place).await,
         Command::Resume(args) => pause::resume(&args, &place).await,
