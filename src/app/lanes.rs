@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{StartError, settings};
 use crate::{
     aws::{AssumeRole, Aws},
-    config::{Config, LaneConfig},
+    config::{Config, LaneConfig, Role},
     metrics::Metrics,
     pipeline::{
         deliver::{LaneDelivery, LaneView},
@@ -72,11 +72,7 @@ async fn spawn_one(
     shutdown: &CancellationToken,
 ) -> ServedLane {
     let LaneConfig { lane, role } = config;
-    let role = role.map(|role| AssumeRole {
-        role_arn: role.arn,
-        external_id: role.external_id.map(|id| id.expose().to_string()),
-        session_name: session_name(),
-    });
+    let role = role.as_ref().map(assume);
     let session = Arc::new(LaneSession::new(Arc::clone(&shared.aws), lane.clone(), role).await);
     let trigger = Arc::new(Notify::new());
     let (status, sweeps) = watch::channel(SweepStatus::default());
@@ -103,6 +99,15 @@ async fn spawn_one(
     tasks.spawn(ingest.run(shutdown.clone()));
     tasks.spawn(delivery.run(shutdown.clone()));
     ServedLane { lane, trigger, sweeps, view }
+}
+
+/// How a role of the configuration is assumed.
+pub(super) fn assume(role: &Role) -> AssumeRole {
+    AssumeRole {
+        role_arn: role.arn.clone(),
+        external_id: role.external_id.as_ref().map(|id| id.expose().to_string()),
+        session_name: session_name(),
+    }
 }
 
 /// Tells the reader of a `CloudTrail` log which machine it was.

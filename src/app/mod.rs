@@ -6,10 +6,12 @@
 //! - [`ingest`]: lines that somebody hands in.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
 //! - [`watchdog`]: ends a process whose commits hang.
+//! - [`check`]: what must be so before a start, tried out.
 //! - [`offline`]: the same store, looked at while no daemon runs.
 //! - [`policy`]: what identities need to be granted for a configuration.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
+pub mod check;
 mod housekeeping;
 pub mod ingest;
 mod lanes;

@@ -121,15 +121,23 @@ impl Aws {
 
     /// Whose the ambient credentials are (`GetCallerIdentity`, which needs no permission).
     pub async fn caller_identity(&self) -> Result<CallerIdentity, AwsError> {
+        self.identity().await.0
+    }
+
+    /// The same, and how far this machine's clock is from AWS's, if AWS has answered at all.
+    pub async fn identity(&self) -> (Result<CallerIdentity, AwsError>, Option<ClockOffset>) {
         if self.base.region().is_none() {
             let fault = Fault::Held {
                 reason: HoldReason::Misconfigured,
                 detail: "no Region is set: give AWS_REGION or a profile with one".into(),
             };
-            return Err(AwsError { operation: "GetCallerIdentity", lane: None, fault });
+            let error = AwsError { operation: "GetCallerIdentity", lane: None, fault };
+            return (Err(error), None);
         }
         let sts = sts_client(&self.config(None, None), "ambient");
-        caller_identity(&sts, None, &DateWatch::default()).await
+        let dates = DateWatch::default();
+        let identity = caller_identity(&sts, None, &dates).await;
+        (identity, dates.offset())
     }
 
     /// The clients of one lane. Calls nothing.

@@ -5,6 +5,7 @@
 //!
 //! Deliberately doesn't know: how anything works.
 
+mod check;
 mod config;
 mod dead;
 mod demo;
@@ -52,6 +53,8 @@ enum Command {
     Drill(drill::DrillArgs),
     /// What the daemon does, what waits, and whether anything needs you
     Status(status::StatusArgs),
+    /// Try out, changing nothing, all that must be so for the configuration to work
+    Check(check::CheckArgs),
     /// Make, check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -128,6 +131,7 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Demo(args) => Box::pin(demo::demo(args, &place)).await,
         Command::Drill(args) => Box::pin(drill::drill(args, &place)).await,
         Command::Status(args) => status::status(&args, &place).await,
+        Command::Check(args) => Box::pin(check::check(&args, &place)).await,
         Command::Config(command) => config::config(&command, &place),
         Command::IamPolicy(args) => iam_policy::iam_policy(&args, &place),
         Command::Dead(command) => dead::dead(&command, &place).await,

@@ -1,0 +1,53 @@
+//! `check`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Exit, Failed, Place, print, state};
+use crate::{
+    app::check::{self, Options, Report},
+    aws::Aws,
+    record::Lane,
+};
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Only this lane: ACCOUNT/REGION; may be given several times
+    #[arg(long)]
+    lane: Vec<Lane>,
+    /// When to be done, whatever hangs
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Every line, of lanes with which all is well, too
+    #[arg(long, short, conflicts_with = "json")]
+    verbose: bool,
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn check(args: &CheckArgs, place: &Place) -> Result<Exit, Failed> {
+    let config = state::load_config(place)?;
+    let configured = config.lanes.iter().flatten();
+    let known: Vec<&Lane> = configured.map(|lane| &lane.lane).collect();
+    let stranger = args.lane.iter().find(|lane| !known.is_empty() && !known.contains(lane));
+    if let Some(lane) = stranger {
+        let text = format!("lane {lane} isn't configured; `patchferry config show` lists those that are");
+        return Err(Failed::new(Exit::Usage, text));
+    }
+    let aws = Aws::load().await.map_err(|error| Failed::of(Exit::Usage, &error))?;
+    let options = Options { lanes: args.lane.clone(), time_max: args.timeout };
+    let report = check::check(&config, aws, &options).await;
+    print(&if args.json { report.to_json() } else { report.to_text(args.verbose) })?;
+    Ok(exit(&report))
+}
+
+fn exit(report: &Report) -> Exit {
+    if !report.is_aws_reached {
+        Exit::Unavailable
+    } else if report.failures > 0 {
+        Exit::Failed
+    } else {
+        Exit::Ok
+    }
+}
