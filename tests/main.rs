@@ -6,6 +6,7 @@
 
 mod architecture;
 mod asff_rendering;
+mod check;
 mod configuration;
 mod daemon;
 mod dashboard;

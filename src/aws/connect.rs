@@ -19,7 +19,7 @@ use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use aws_types::sdk_config::SharedTimeSource;
 
 use super::{
-    AwsError, ClockOffset, Fault, HoldReason, SecurityHub, Ssm,
+    AwsError, ClockOffset, CloudControl, Fault, HoldReason, SecurityHub, Ssm,
     classify::classify,
     clock::DateWatch,
     credentials::{CachedCredentials, RENEWAL_MARGIN},
@@ -69,6 +69,7 @@ pub struct Aws {
 pub struct LaneClients {
     pub ssm: Ssm,
     pub hub: SecurityHub,
+    pub cloud_control: CloudControl,
     lane: Lane,
     sts: aws_sdk_sts::Client,
 }
@@ -158,6 +159,7 @@ impl Aws {
         LaneClients {
             ssm: Ssm::new(&config, lane.clone()),
             hub: SecurityHub::new(&config, lane.clone()),
+            cloud_control: CloudControl::new(&config, lane.clone()),
             lane: lane.clone(),
             sts: sts_client(&config, &partition),
         }

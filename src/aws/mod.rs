@@ -15,14 +15,16 @@
 //! [`connect`] the ambient identity and per-lane clients · `credentials` one cache for the
 //! ambient identity · `http` the one connection pool · [`fault`] and [`hold`] what can go wrong,
 //! `classify` how it is told ·
-//! [`ssm`] reads a lane's fleet · [`asff`] renders findings · [`security_hub`] writes and reads
-//! the hub · [`digest`] a patch list in one number · [`permissions`] every action that is needed,
-//! [`denial`] what AWS says of a missing one, [`preflight`] and [`clock`] what else is asked before a
-//! start.
+//! [`ssm`] reads a lane's fleet · [`cloud_control`] asks whether an instance still exists, over
+//! `signed`, a client without shapes · [`asff`] renders findings · [`security_hub`] writes and
+//! reads the hub · [`digest`] a patch list in one number · [`permissions`] every action that is
+//! needed, [`denial`] what AWS says of a missing one, [`preflight`] and [`clock`] what else is asked
+//! before a start.
 
 pub mod asff;
 mod classify;
 pub mod clock;
+pub mod cloud_control;
 pub mod connect;
 mod credentials;
 pub mod denial;
@@ -35,6 +37,7 @@ pub mod permissions;
 pub mod preflight;
 mod read_back;
 pub mod security_hub;
+mod signed;
 pub mod ssm;
 mod ssm_rows;
 
@@ -43,6 +46,7 @@ mod tests;
 
 pub use asff::{Rendered, render};
 pub use clock::ClockOffset;
+pub use cloud_control::{CloudControl, InstanceFate};
 pub use connect::{AssumeRole, Aws, CallerIdentity, LaneClients};
 pub use digest::patch_digest;
 pub use fault::{AwsError, Fault, Unavailability};

@@ -32,7 +32,8 @@ pub async fn check(args: &CheckArgs, place: &Place) -> Result<Exit, Failed> {
     let known: Vec<&Lane> = configured.map(|lane| &lane.lane).collect();
     let stranger = args.lane.iter().find(|lane| !known.is_empty() && !known.contains(lane));
     if let Some(lane) = stranger {
-        let text = format!("lane {lane} isn't configured; `patchferry config show` lists those that are");
+        let text =
+            format!("lane {lane} isn't configured; `patchferry config show` lists those that are");
         return Err(Failed::new(Exit::Usage, text));
     }
     let aws = Aws::load().await.map_err(|error| Failed::of(Exit::Usage, &error))?;

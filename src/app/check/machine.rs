@@ -95,7 +95,10 @@ fn state_directory(path: &Path) -> Item {
         ),
         Ok(FormatOnDisk::Known(found)) if found < FORMAT_VERSION => Item::ok(
             CHECK,
-            format!("{shown}: format {}, which `run` brings to {ours}, with a backup first", found.0),
+            format!(
+                "{shown}: format {}, which `run` brings to {ours}, with a backup first",
+                found.0
+            ),
         ),
         Ok(FormatOnDisk::Known(_)) => Item::ok(CHECK, format!("{shown}: format {ours}")),
         Ok(FormatOnDisk::Damaged) => Item::warn(

@@ -131,7 +131,8 @@ pub async fn count_nodes(
         }
         let answer = ssm.node_information(from).await?;
         count.nodes += answer.items.len() as u64;
-        first = first.or_else(|| answer.items.iter().find_map(|row| row.node.as_str().parse().ok()));
+        first =
+            first.or_else(|| answer.items.iter().find_map(|row| row.node.as_str().parse().ok()));
         from = answer.next;
         if from.is_none() {
             return Ok((count, first));
