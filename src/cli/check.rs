@@ -28,17 +28,9 @@ pub struct CheckArgs {
 
 pub async fn check(args: &CheckArgs, place: &Place) -> Result<Exit, Failed> {
     let config = state::load_config(place)?;
-    let configured = config.lanes.iter().flatten();
-    let known: Vec<&Lane> = configured.map(|lane| &lane.lane).collect();
-    let stranger = args.lane.iter().find(|lane| !known.is_empty() && !known.contains(lane));
-    if let Some(lane) = stranger {
-        let text =
-            format!("lane {lane} isn't configured; `patchferry config show` lists those that are");
-        return Err(Failed::new(Exit::Usage, text));
-    }
     let aws = Aws::load().await.map_err(|error| Failed::of(Exit::Usage, &error))?;
     let options = Options { lanes: args.lane.clone(), time_max: args.timeout };
-    let report = check::check(&config, aws, &options).await;
+    let report = Box::pin(check::check(&config, aws, &options)).await;
     print(&if args.json { report.to_json() } else { report.to_text(args.verbose) })?;
     Ok(exit(&report))
 }

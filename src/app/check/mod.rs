@@ -59,12 +59,13 @@ struct Shared {
     permits: Semaphore,
 }
 
-/// Checks everything. A lane that isn't configured is left out of `options` by the caller.
+/// Checks everything.
 pub async fn check(config: &Config, aws: Aws, options: &Options) -> Report {
     let deadline = Instant::now() + options.time_max;
     let mut machine = machine::of_this_machine(config).await;
     let late = (Err(machine::no_answer_in_time()), None);
-    let (identity, clock) = timeout_at(deadline, ask_identity(config, &aws)).await.unwrap_or(late);
+    let (identity, clock) =
+        timeout_at(deadline, Box::pin(ask_identity(config, &aws))).await.unwrap_or(late);
     let mut is_aws_reached = !identity.as_ref().is_err_and(is_out_of_reach);
     machine.push(machine::credentials(&identity));
     machine.extend(clock.map(machine::clock));
@@ -77,7 +78,11 @@ pub async fn check(config: &Config, aws: Aws, options: &Options) -> Report {
         settings: Settings::of(config),
         permits: Semaphore::new(LANES_AT_ONCE),
     });
-    let lanes = check_lanes(&shared, served.into_iter().filter(chosen).collect(), deadline).await;
+    let strangers = options.lanes.iter().filter(|lane| served.iter().all(|it| it.lane != **lane));
+    let strangers: Vec<LaneReport> = strangers.cloned().map(LaneReport::not_served).collect();
+    let mut lanes =
+        check_lanes(&shared, served.into_iter().filter(chosen).collect(), deadline).await;
+    lanes.extend(strangers);
     is_aws_reached |= lanes.iter().any(|lane| lane.is_aws_reached);
     Report::new(config.file.clone(), machine, lanes, is_aws_reached)
 }
@@ -117,7 +122,7 @@ async fn check_lanes(
             let checked = timeout_at(deadline, async {
                 // It is never closed; a lane without a permit would only be checked earlier.
                 let _permit = shared.permits.acquire().await;
-                lane::check(&shared, &config).await
+                Box::pin(lane::check(&shared, &config)).await
             });
             checked.await.unwrap_or_else(|_elapsed| LaneReport::not_checked(lane))
         });

@@ -169,6 +169,6 @@ mod tests {
     #[test]
     fn a_lane_without_nodes_is_still_asked() {
         let predicted = Prediction::of(NodeCount { nodes: 0, is_more: false }, &DEFAULTS);
-        assert_eq!((predicted.ssm_requests, predicted.import_requests_max), (288 * 2 - 2, 0));
+        assert_eq!((predicted.ssm_requests, predicted.import_requests_max), (288 * 2, 0));
     }
 }

@@ -104,6 +104,13 @@ impl LaneReport {
         Self { lane, role_arn: None, items, predicted: None, is_aws_reached: false }
     }
 
+    /// Of a lane that was asked for and isn't there.
+    pub fn not_served(lane: Lane) -> Self {
+        let advice = "add it under [[lanes]], or ask where it is served";
+        let items = vec![Item::fail("lane", "not served here", advice)];
+        Self { lane, role_arn: None, items, predicted: None, is_aws_reached: false }
+    }
+
     fn worst(&self) -> Outcome {
         let has = |outcome| self.items.iter().any(|item| item.outcome == outcome);
         if has(Outcome::Fail) {
