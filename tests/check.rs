@@ -330,9 +330,6 @@ async fn what_is_wrong_with_this_machine_is_told_before_a_start() {
     let advice = item(&report, "machine", "http")["advice"].as_str().unwrap();
     assert!(advice.contains("http.listen"), "{advice}");
     let stranger = site.run(&["check", "--lane", "999999999999/us-east-1"]);
-    assert_eq!(
-        stranger.status.code(),
-        Some(0),
-        "without lanes configured, there is no list to check it against"
-    );
+    assert_eq!(stranger.status.code(), Some(1), "{}", text(&stranger.stderr));
+    assert!(text(&stranger.stdout).contains("not served here"), "{}", text(&stranger.stdout));
 }
