@@ -24,7 +24,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::pointer::{Pointer, Previous};
+use super::{
+    pointer::{Pointer, Previous},
+    version::FormatVersion,
+};
 use crate::failpoint::{self, FailPoint};
 
 /// In a store's directory for as long as the store isn't complete.
