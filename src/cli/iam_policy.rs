@@ -27,7 +27,7 @@ pub struct IamPolicyArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     Json,
-    /// JSON, too, as CloudFormation takes it
+    /// JSON, too, as a template
     Cloudformation,
 }
 

@@ -33,7 +33,8 @@ pub struct Kind {
     detail: Value,
 }
 
-/// All kinds. Shapes: aws-facts, "EventBridge event examples for Systems Manager".
+/// All kinds. Their shapes: "Amazon `EventBridge` event examples for Systems Manager" (Systems Manager
+/// User Guide) and "State change events for your instances" (EC2 User Guide).
 pub fn kinds() -> [Kind; 5] {
     let documents = json!(PATCH_DOCUMENTS);
     [
@@ -106,11 +107,11 @@ pub fn queue_policy(fleet: &Fleet, region: &str) -> Policy {
         .iter()
         .map(|kind| format!("arn:{partition}:events:{region}:{runner}:rule/{}", kind.rule_name()))
         .collect();
-    taking(&format!("arn:{partition}:sqs:{region}:{runner}:{QUEUE_NAME}"), json!(rules))
+    taking(&format!("arn:{partition}:sqs:{region}:{runner}:{QUEUE_NAME}"), &json!(rules))
 }
 
 /// The policy of queue `queue`, which takes what `rules` send.
-pub fn taking(queue: &str, rules: Value) -> Policy {
+pub fn taking(queue: &str, rules: &Value) -> Policy {
     Policy::new(vec![Block {
         sid: "TakeEvents".into(),
         effect: "Allow",
@@ -146,7 +147,7 @@ pub fn delivery_trust(account: &str) -> Policy {
 }
 
 /// Of the runner's bus: whose events it takes.
-pub fn bus_statement(bus: &str, accounts: Value) -> Block {
+pub fn bus_statement(bus: &str, accounts: &Value) -> Block {
     Block {
         sid: "patchferry".into(),
         effect: "Allow",
@@ -176,7 +177,7 @@ pub fn document(fleet: &Fleet) -> Value {
             "Trust": delivery_trust("MEMBER_ACCOUNT_ID"),
             "Policy": delivery_policy(&fleet.partition, runner),
         });
-        document["runner_bus_statement"] = json!(bus_statement(&bus, accounts));
+        document["runner_bus_statement"] = json!(bus_statement(&bus, &accounts));
     }
     document
 }

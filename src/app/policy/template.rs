@@ -248,7 +248,7 @@ fn delivery_role() -> Value {
 fn bus_policy() -> Value {
     json!({
         "StatementId": "patchferry",
-        "Statement": events::bus_statement(BUS, json!({"Ref": "AccountIds"})),
+        "Statement": events::bus_statement(BUS, &json!({"Ref": "AccountIds"})),
     })
 }
 
@@ -272,7 +272,7 @@ fn queue_policy() -> Value {
     let rules: Value = events::kinds().iter().map(rule).collect();
     json!({
         "Queues": [{"Ref": "Queue"}],
-        "PolicyDocument": events::taking("${Queue.Arn}", rules),
+        "PolicyDocument": events::taking("${Queue.Arn}", &rules),
     })
 }
 
