@@ -211,7 +211,9 @@ fn references(value: &Value, names: &mut BTreeSet<String>) {
                     ("Ref" | "Condition", Value::String(name)) => drop(names.insert(name.clone())),
                     ("Fn::GetAtt" | "Fn::If", Value::Array(items)) => {
                         names.extend(items[0].as_str().map(str::to_string));
-                        items[1..].iter().for_each(|item| references(item, names));
+                        for item in &items[1..] {
+                            references(item, names);
+                        }
                     }
                     ("Fn::Sub", Value::String(text)) => {
                         let inner = text.split("${").skip(1);
