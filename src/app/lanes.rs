@@ -76,7 +76,7 @@ pub(super) async fn spawn(
     shutdown: &CancellationToken,
 ) -> ServedLane {
     let LaneConfig { lane, role, hub_off } = config;
-    let role = role.map(assume_role);
+    let role = role.as_ref().map(assume_role);
     let role_arn = role.as_ref().map(|role| role.role_arn.clone());
     let (aws, checks) = (Arc::clone(&shared.aws), shared.checks.clone());
     let session = Arc::new(LaneSession::new(aws, lane.clone(), role, checks).await);
@@ -113,11 +113,11 @@ pub(super) async fn spawn(
     ServedLane { lane, role_arn, trigger, sweeps, view, gone, clock }
 }
 
-/// A configured role as the SDK wants it.
-pub(super) fn assume_role(role: Role) -> AssumeRole {
+/// How a role of the configuration is assumed.
+pub(super) fn assume_role(role: &Role) -> AssumeRole {
     AssumeRole {
-        role_arn: role.arn,
-        external_id: role.external_id.map(|id| id.expose().to_string()),
+        role_arn: role.arn.clone(),
+        external_id: role.external_id.as_ref().map(|id| id.expose().to_string()),
         session_name: session_name(),
     }
 }
