@@ -11,6 +11,7 @@ mod demo;
 mod drill;
 mod exit;
 mod ingest;
+mod lint;
 mod log;
 mod out;
 mod pause;
@@ -66,6 +67,9 @@ enum Command {
     /// Hand in patch states as JSON lines; what is accepted is on disk
     #[command(after_long_help = ingest::HELP)]
     Ingest(ingest::IngestArgs),
+    /// Find what Security Hub would refuse in a file of findings (ASFF), before it does
+    #[command(after_long_help = lint::HELP)]
+    Lint(lint::LintArgs),
     /// Check, back up, restore, compact and migrate the store, and salvage what a corrupt one held
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -131,6 +135,7 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Resume(args) => pause::resume(&args, &place).await,
         Command::Receipt(args) => receipt::receipt(&args, &place).await,
         Command::Ingest(args) => ingest::ingest(&args, &place).await,
+        Command::Lint(args) => lint::lint(&args),
         Command::Store(command) => store::store(command, &place).await,
     }
 }
