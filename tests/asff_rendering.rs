@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy knows test functions, not their helpers")]
 
 mod limits;
+mod linted;
 
 use std::{
     collections::BTreeSet,

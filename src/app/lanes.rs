@@ -14,7 +14,7 @@ use crate::{
     config::{Config, LaneConfig},
     metrics::Metrics,
     pipeline::{
-        deliver::{LaneDelivery, LaneView},
+        deliver::{LaneDelivery, LaneView, Preview},
         ingest::{LaneIngest, LaneReads, SweepStatus},
         session::LaneSession,
     },
@@ -40,6 +40,8 @@ pub(super) struct Shared<'a> {
     pub aws: Arc<Aws>,
     pub queues: &'a Queues,
     pub metrics: &'a Arc<Metrics>,
+    /// In a dry run.
+    pub preview: Option<Preview>,
 }
 
 /// The configured lanes, or the caller's own account and Region.
@@ -99,6 +101,7 @@ async fn spawn_one(
         metrics: Arc::clone(shared.metrics),
         settings: settings::deliver(shared.config),
         view: view_sender,
+        preview: shared.preview.clone(),
     };
     tasks.spawn(ingest.run(shutdown.clone()));
     tasks.spawn(delivery.run(shutdown.clone()));

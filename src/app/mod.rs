@@ -5,16 +5,20 @@
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
+//! - [`round`]: one sweep of each lane and its delivery, then no more.
+//! - [`dry_run`]: the same on a store of its own, without sending anything.
 //! - [`watchdog`]: ends a process whose commits hang.
 //! - [`offline`]: the same store, looked at while no daemon runs.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
+pub mod dry_run;
 mod housekeeping;
 pub mod ingest;
 mod lanes;
 pub mod maintenance;
 mod observe;
 pub mod offline;
+pub mod round;
 mod settings;
 mod watchdog;
 
@@ -42,7 +46,7 @@ use crate::{
     failpoint::{self, FailPoint},
     metrics::{BuildInfo, Metrics},
     migrations,
-    pipeline::{transform::Transform, validate::Validate},
+    pipeline::{deliver::Preview, transform::Transform, validate::Validate},
     queue::{QueueError, Queues, Retention},
     record::{Clock, Lane, UnixMillis},
     store::{self, OpenError, OpenOptions, SpaceLimits, Store, StoreError},
@@ -117,6 +121,11 @@ pub fn open_queues(
 impl App {
     /// Opens the store, finds out the lanes, and starts all stages.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        Self::start_with(options, None).await
+    }
+
+    /// As [`App::start`]; with `preview`, findings end there instead of in their hubs.
+    async fn start_with(options: Options, preview: Option<Preview>) -> Result<Self, StartError> {
         let Options { config, aws, clock, listen } = options;
         let started_at = clock.now();
         let (state_dir, limits) = (config.state_dir.clone(), settings::space(&config));
@@ -148,6 +157,7 @@ impl App {
                 aws: Arc::new(aws),
                 queues: &queues,
                 metrics: &metrics,
+                preview,
             },
             &shutdown,
         )

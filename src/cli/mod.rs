@@ -9,6 +9,7 @@ mod config;
 mod dead;
 mod demo;
 mod drill;
+mod dry_run;
 mod exit;
 mod ingest;
 mod lint;
@@ -20,6 +21,7 @@ mod run;
 mod state;
 mod status;
 mod store;
+mod sweep;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -44,8 +46,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon in the foreground
-    Run,
+    /// Run the daemon in the foreground; with --dry-run, say what it would do
+    #[command(after_long_help = run::HELP)]
+    Run(run::RunArgs),
+    /// Sweep every lane once, deliver what has changed, and end: for cron and CI
+    #[command(after_long_help = sweep::HELP)]
+    Sweep(sweep::SweepArgs),
     /// See the whole product work against a simulated AWS, an outage survived included
     Demo(demo::DemoArgs),
     /// Kill the product over and over against a simulated AWS, and see that nothing is lost
@@ -125,7 +131,8 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
     match command {
-        Command::Run => Box::pin(run::run(&place)).await,
+        Command::Run(args) => Box::pin(run::run(&args, &place)).await,
+        Command::Sweep(args) => Box::pin(sweep::sweep(&args, &place)).await,
         Command::Demo(args) => Box::pin(demo::demo(args, &place)).await,
         Command::Drill(args) => Box::pin(drill::drill(args, &place)).await,
         Command::Status(args) => status::status(&args, &place).await,

@@ -208,6 +208,10 @@ impl<R: BufRead> Lint<'_, R> {
                 return self.stops();
             }
             let value = self.reader.value()?;
+            // A bracket or comma that nothing has opened.
+            if value.length == 0 {
+                return self.stops();
+            }
             ends = value.ends;
             self.finding(value, false)?;
         }

@@ -1,3 +1,5 @@
+//! Rules by example: what is said of a finding that is otherwise right, and of every form of input.
+
 use std::io::Cursor;
 
 use serde_json::{Value, json};
@@ -209,6 +211,8 @@ fn what_is_no_json_is_told_with_its_line() {
         ("[{\"a\": ", "is no JSON"),
         ("{\"Findings\": [{}], \"NextToken\": \"x\"}", "takes Findings and nothing beside"),
         ("{} {}", "is no JSON: trailing characters"),
+        ("{\n}\n]", "it stops being JSON in line 3"),
+        ("{\n}\n,{}", "it stops being JSON in line 3"),
     ] {
         let (_, told) = lines(input);
         assert!(told.iter().any(|it| it.contains(expected)), "{input}: {told:#?}");

@@ -12,6 +12,8 @@ use super::{
 const UNSTATED_CHARS_MAX: usize = 2_048;
 /// Members of one object that are looked at; no object of ASFF has as many.
 const MEMBERS_MAX: usize = 256;
+/// Unknown members of one object for which a known one is looked for.
+const SUGGESTIONS_MAX: usize = 16;
 /// How alike two names must be to be suggested, 0 to 1: a slip of a few letters, not a guess.
 const LIKENESS_MIN: f64 = 0.6;
 /// A longer name is no slip, and comparing it costs its length squared.
@@ -27,13 +29,16 @@ pub(super) fn object(at: &Path<'_>, value: &Json, shape: &[Member], remarks: &mu
         let text = format!("has {} members; {MEMBERS_MAX} were looked at", members.len());
         remarks.error(at, text);
     }
+    let mut unknown_members = 0;
     for (index, (name, value)) in members.iter().take(MEMBERS_MAX).enumerate() {
         let at = at.member(name);
         if members[..index].iter().any(|(earlier, _)| earlier == name) {
             remarks.error(at, "is there twice");
         }
         let Some(member) = shape.iter().find(|member| member.name == name) else {
-            remarks.warning(at, unknown(name, shape));
+            let first = unknown_members < SUGGESTIONS_MAX;
+            unknown_members += 1;
+            remarks.warning(at, unknown(name, if first { shape } else { &[] }));
             continue;
         };
         if *value == Json::Null {
