@@ -22,7 +22,7 @@ use aws_types::{
 };
 
 use super::{
-    AwsError, Fault, HoldReason, SecurityHub, Ssm,
+    AwsError, CloudControl, Fault, HoldReason, SecurityHub, Ssm,
     classify::classify,
     credentials::{CachedCredentials, RENEWAL_MARGIN},
     http::{self, CONNECT_TIMEOUT, CaBundle, HttpSetupError},
@@ -71,6 +71,7 @@ pub struct Aws {
 pub struct LaneClients {
     pub ssm: Ssm,
     pub hub: SecurityHub,
+    pub cloud_control: CloudControl,
     lane: Lane,
     sts: aws_sdk_sts::Client,
 }
@@ -155,6 +156,7 @@ impl Aws {
         LaneClients {
             ssm: Ssm::new(&config, lane.clone()),
             hub: SecurityHub::new(&config, lane.clone()),
+            cloud_control: CloudControl::new(&config, lane.clone()),
             lane: lane.clone(),
             sts: sts_client(&config, &partition),
         }
