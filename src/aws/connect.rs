@@ -235,6 +235,7 @@ impl fmt::Debug for LaneClients {
 }
 
 /// `ca_bundle` of the profile in use. A profile that can't be read is told of when it is needed.
+#[allow(clippy::default_trait_access, reason = "the type has no name in a crate of ours")]
 async fn bundle_of_profile() -> Option<CaBundle> {
     let (fs, env) = (Fs::real(), Env::real());
     let profiles = aws_config::profile::load(&fs, &env, &Default::default(), None).await.ok()?;

@@ -109,11 +109,16 @@ fn write_lane(text: &mut String, lane: &Lane, nodes: usize, findings: &[&Foresee
         let Foreseen { node, deed, severity, differences, .. } = finding;
         let _ = writeln!(text, "  {:<8} {node:<20} {}", deed.as_str(), severity.as_str());
         for Difference { field, hub, ours } in differences.iter().take(FIELDS_MAX) {
-            let value = |value: &Option<String>| {
-                value.as_ref().map_or_else(|| "(none)".into(), |it| shown(it, VALUE_CHARS_MAX))
+            let value = |value: Option<&String>| {
+                value.map_or_else(|| "(none)".into(), |it| shown(it, VALUE_CHARS_MAX))
             };
-            let _ =
-                writeln!(text, "      {}: {} -> {}", shown(field, 120), value(hub), value(ours));
+            let _ = writeln!(
+                text,
+                "      {}: {} -> {}",
+                shown(field, 120),
+                value(hub.as_ref()),
+                value(ours.as_ref())
+            );
         }
         if differences.len() > FIELDS_MAX {
             let _ = writeln!(text, "      and {} more fields", differences.len() - FIELDS_MAX);

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_securityhub::types::{
-    AwsSecurityFinding, AwsSsmComplianceSummary, PatchSummary, Resource, Vulnerability,
+    AwsSecurityFinding, AwsSsmComplianceSummary, ComplianceStatus, Partition, PatchSummary,
+    RecordState, Resource, SeverityLabel, Vulnerability,
 };
 
 /// Values by path, such as `PatchSummary.MissingCount`.
@@ -60,18 +61,18 @@ pub(in crate::aws) fn fields(finding: &AwsSecurityFinding) -> Fields {
         // The hub writes times its own way.
         fields.put_time(name, time);
     }
-    fields.put("RecordState", finding.record_state().map(|state| state.as_str()));
+    fields.put("RecordState", finding.record_state().map(RecordState::as_str));
     let severity = finding.severity().and_then(|severity| severity.label());
-    fields.put("Severity.Label", severity.map(|label| label.as_str()));
+    fields.put("Severity.Label", severity.map(SeverityLabel::as_str));
     fields.put_list("Types", finding.types());
     if let Some(provider) = finding.finding_provider_fields() {
         let severity = provider.severity().and_then(|severity| severity.label());
-        let label = severity.map(|label| label.as_str());
+        let label = severity.map(SeverityLabel::as_str);
         fields.put("FindingProviderFields.Severity.Label", label);
         fields.put_list("FindingProviderFields.Types", provider.types());
     }
     if let Some(compliance) = finding.compliance() {
-        fields.put("Compliance.Status", compliance.status().map(|status| status.as_str()));
+        fields.put("Compliance.Status", compliance.status().map(ComplianceStatus::as_str));
         let reasons: Vec<String> = compliance
             .status_reasons()
             .iter()
@@ -134,7 +135,7 @@ impl Writer {
     fn resource(&mut self, at: &str, resource: &Resource) {
         self.put(&format!("{at}.Type"), resource.r#type());
         self.put(&format!("{at}.Id"), resource.id());
-        let partition = resource.partition().map(|partition| partition.as_str());
+        let partition = resource.partition().map(Partition::as_str);
         self.put(&format!("{at}.Partition"), partition);
         self.put(&format!("{at}.Region"), resource.region());
         let Some(details) = resource.details() else { return };

@@ -83,12 +83,14 @@ pub(super) fn vulnerabilities(
             left_out = true;
             break;
         }
+        // Of nothing but control characters, so that nothing is left of it.
+        let Some(id) = meter.text::<64>(cve) else { continue };
         meter.add(VULNERABILITY_FRAME_BYTES);
         let packages: Vec<_> =
             patches.into_iter().filter_map(|patch| package(patch, meter)).collect();
         rendered.push(
             Vulnerability::builder()
-                .set_id(meter.text::<64>(cve))
+                .id(id)
                 .set_vulnerable_packages((!packages.is_empty()).then_some(packages))
                 .fix_available(VulnerabilityFixAvailable::Yes)
                 .build(),
