@@ -224,7 +224,7 @@ enum Speed {
 fn config(directory: &Path, peer: &Peer, speed: &Speed) -> Config {
     let mut config = Config::defaults(directory.join("state"));
     config.lanes =
-        Some(peer.lanes.iter().map(|lane| LaneConfig { lane: lane.clone(), role: None }).collect());
+        Some(peer.lanes.iter().map(|lane| LaneConfig::new(lane.clone(), None)).collect());
     config.ingest.poll_interval = Duration::from_secs(3_600);
     config.ingest.ssm_requests_per_second = 10_000.0;
     config.ingest.patch_details = false;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    App, Failure, Options, StartError,
+    App, Failure, Options, Purpose, StartError,
     round::{self, Round},
 };
 use crate::{
@@ -116,7 +116,7 @@ pub async fn dry_run(
         Options { config: round::configured(config), aws, clock: clock.clone(), listen: false };
     let (preview, mut found) = Preview::new();
     let mut app = tokio::select! {
-        started = App::start_with(options, Some(preview)) => started?,
+        started = App::start_as(options, Purpose::Round { preview: Some(preview) }) => started?,
         () = stop.cancelled() => return Err(DryRunError::Interrupted),
     };
     let done = match lanes.iter().find(|lane| app.lane(lane).is_none()) {

@@ -7,13 +7,13 @@
 //!
 //! Guarantees: nothing is left undone without being told; what waits is on disk for the next round.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{App, Failure, ServedLane};
+use super::{App, Failure, Options, Purpose, ServedLane, StartError};
 use crate::{
     config::Config,
     metrics::LaneState,
@@ -23,8 +23,8 @@ use crate::{
 
 /// How often a round is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// No second sweep begins after a complete one.
-const NEVER: Duration = Duration::from_secs(365 * 86_400);
+/// No sweep begins by itself, neither the first nor a second after a complete one.
+pub(super) const NEVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// How a round ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -76,20 +76,36 @@ impl Round {
     /// Whether every lane was swept and everything was acknowledged.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let lanes_done = self.lanes.iter().all(|lane| lane.swept && lane.waiting == 0);
+        let lanes_done = self.lanes.iter().all(LaneRound::is_complete);
         self.ended == Ended::Settled && lanes_done && self.queued == 0 && self.dead == 0
     }
 }
 
+impl LaneRound {
+    /// Whether nothing is left to do: a dormant lane is as it is meant to be.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        (self.swept || self.state == LaneState::Dormant.as_str()) && self.waiting == 0
+    }
+}
+
 /// The configuration of a process that does one round: a lane isn't swept again.
-#[must_use]
-pub fn configured(mut config: Config) -> Config {
+pub(super) fn configured(mut config: Config) -> Config {
     config.ingest.poll_interval = NEVER;
     config
 }
 
 impl App {
-    /// Does one round with an app that was just started, as [`configured`].
+    /// Opens the store and starts all stages, for [`App::round`].
+    pub async fn start_for_round(options: Options) -> Result<Self, StartError> {
+        let config = configured(options.config);
+        Self::start_as(Options { config, ..options }, Purpose::Round { preview: None }).await
+    }
+
+    /// Does one round with an app that was just started for it.
+    ///
+    /// A lane's sweep begins once the lane has been opened, its findings read back if they had to
+    /// be: what the hub lost is told anew by a sweep that begins afterwards.
     pub async fn round(
         &mut self,
         time_max: Duration,
@@ -99,7 +115,9 @@ impl App {
         let deadline = Instant::now() + time_max;
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut begun = HashSet::new();
         let ended = loop {
+            self.begin_sweeps(&mut begun);
             if self.has_settled() {
                 break Ended::Settled;
             }
@@ -122,16 +140,29 @@ impl App {
         })
     }
 
+    /// Has those lanes swept that have been opened, or can't be.
+    fn begin_sweeps(&self, begun: &mut HashSet<Lane>) {
+        for lane in self.lanes() {
+            let is_open = {
+                let view = lane.view.borrow();
+                view.since != UnixMillis(0) && view.state != LaneState::ReadingBack
+            };
+            if is_open && begun.insert(lane.lane.clone()) {
+                lane.trigger.notify_one();
+            }
+        }
+    }
+
     /// Whether nothing that is left would be done by waiting.
     fn has_settled(&self) -> bool {
         let queues = self.queues();
         let queued = queues.accounting().queued;
         let mut all_flow = true;
         for lane in self.lanes() {
-            if !has_been_swept(lane, queues) {
+            if !has_been_swept(&lane, queues) {
                 return false;
             }
-            match delivery(lane, queues) {
+            match delivery(&lane, queues) {
                 Delivery::Busy => return false,
                 Delivery::Stopped => all_flow = false,
                 Delivery::Idle => {}
@@ -145,7 +176,9 @@ impl App {
 /// Whether the lane's sweep is complete, or no other is worth waiting for.
 fn has_been_swept(lane: &ServedLane, queues: &Queues) -> bool {
     let sweeps = lane.sweeps.borrow();
-    sweeps.complete > 0 || sweeps.stuck || queues.lane(&lane.lane).ingest_paused().is_some()
+    let rests = lane.view.borrow().state == LaneState::Dormant;
+    let paused = queues.lane(&lane.lane).ingest_paused().is_some();
+    sweeps.complete > 0 || sweeps.stuck || rests || paused
 }
 
 enum Delivery {

@@ -18,7 +18,10 @@ use std::{
 use aws_config::SdkConfig;
 use aws_sdk_ssm::{
     Client,
-    types::{ComplianceQueryOperatorType, ComplianceStringFilter, PatchOrchestratorFilter},
+    types::{
+        ComplianceQueryOperatorType, ComplianceStringFilter, InstanceInformationStringFilter,
+        PatchOrchestratorFilter,
+    },
 };
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 
@@ -127,6 +130,32 @@ impl Ssm {
         let answer = self
             .client
             .describe_instance_information()
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("DescribeInstanceInformation", classify(&error)))?;
+        let items = answer.instance_information_list();
+        Ok(page(items, ssm_rows::node_row, answer.next_token()))
+    }
+
+    /// As [`Ssm::node_information`], of these nodes only: at most [`PAGE_ROWS_MAX`].
+    pub async fn node_information_of(
+        &self,
+        nodes: &[NodeId],
+        from: Option<String>,
+    ) -> Result<Page<NodeRow>, AwsError> {
+        debug_assert!(nodes.len() <= usize::from(PAGE_ROWS_MAX), "{} nodes", nodes.len());
+        let ids = nodes.iter().map(ToString::to_string).collect();
+        let by_id = InstanceInformationStringFilter::builder()
+            .key("InstanceIds")
+            .set_values(Some(ids))
+            .build()
+            .expect("a filter with a key and values is complete");
+        let answer = self
+            .client
+            .describe_instance_information()
+            .filters(by_id)
             .max_results(i32::from(PAGE_ROWS_MAX))
             .set_next_token(from)
             .send()

@@ -12,6 +12,7 @@ mod drill;
 mod dry_run;
 mod exit;
 mod ingest;
+mod lanes;
 mod lint;
 mod log;
 mod out;
@@ -58,6 +59,8 @@ enum Command {
     Drill(drill::DrillArgs),
     /// What the daemon does, what waits, and whether anything needs you
     Status(status::StatusArgs),
+    /// Every lane: what it does, since when, what waits there, and what to do about it
+    Lanes(lanes::LanesArgs),
     /// Make, check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -136,6 +139,7 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Demo(args) => Box::pin(demo::demo(args, &place)).await,
         Command::Drill(args) => Box::pin(drill::drill(args, &place)).await,
         Command::Status(args) => status::status(&args, &place).await,
+        Command::Lanes(args) => Box::pin(lanes::lanes(args, &place)).await,
         Command::Config(command) => config::config(&command, &place),
         Command::Dead(command) => dead::dead(&command, &place).await,
         Command::Pause(args) => pause::pause(&args, &place).await,

@@ -9,7 +9,7 @@ use super::{Exit, Failed, Place, log, print, state};
 use crate::{
     app::{
         App, Failure, Options, StartError,
-        round::{self, Ended, LaneRound, Round},
+        round::{Ended, LaneRound, Round},
     },
     aws::Aws,
     config::Config,
@@ -49,7 +49,7 @@ pub struct SweepArgs {
 pub async fn sweep(args: &SweepArgs, place: &Place) -> Result<Exit, Failed> {
     let config = only(state::load_config(place)?, &args.lane)?;
     log::init(&config.log)?;
-    let round = once(round::configured(config), &args.lane, args.timeout).await?;
+    let round = once(config, &args.lane, args.timeout).await?;
     print(&if args.json { json(&round) } else { text(&round) })?;
     Ok(if round.is_complete() { Exit::Ok } else { Exit::Incomplete })
 }
@@ -62,7 +62,7 @@ async fn once(config: Config, lanes: &[Lane], timeout: Duration) -> Result<Round
     let aws = Aws::load().await.map_err(|error| Failed::of(Exit::Usage, &error))?;
     let options = Options { config, aws, clock: Clock::system(), listen: false };
     let started = tokio::select! {
-        started = App::start(options) => started,
+        started = App::start_for_round(options) => started,
         () = stop.cancelled() => {
             return Err(Failed::new(Exit::Incomplete, "interrupted before anything was done"));
         }
@@ -166,7 +166,7 @@ fn verdict(round: &Round) -> String {
     if round.is_complete() {
         return "complete: every lane was swept, everything was acknowledged".into();
     }
-    let unswept = round.lanes.iter().filter(|lane| !lane.swept).count();
+    let unswept = round.lanes.iter().filter(|lane| !lane.swept && !lane.is_complete()).count();
     let mut left = Vec::new();
     if unswept > 0 {
         left.push(format!("{unswept} lanes were not swept"));

@@ -118,7 +118,7 @@ label! {
 }
 
 label! {
-    /// How a request to Systems Manager ended, its retries included.
+    /// How a request to Systems Manager or Cloud Control ended.
     SsmOutcome as "outcome" {
         Ok = "ok",
         Throttled = "throttled",

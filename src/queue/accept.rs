@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use super::{
-    LaneState, QueueError, Queues, Transition, accounting as account, details,
+    LaneState, QueueError, Queues, Transition, absent, accounting as account, details,
     ledger::{self, ReadBack, Seen},
     pages::{self, Accepted},
 };
@@ -35,6 +35,7 @@ struct Incoming {
 /// What is written under a node beside its observation.
 struct Row {
     node: Text<128>,
+    is_gone: bool,
     seen: Option<Seen>,
     list: Option<PatchList>,
     patches: Vec<Vec<u8>>,
@@ -46,7 +47,8 @@ impl Incoming {
         let mut rows = Vec::with_capacity(nodes.len());
         for AcceptedNode { observation, seen, patches } in nodes {
             let list = observation.patches.clone();
-            rows.push(Row { node: observation.node.clone(), seen, list, patches });
+            let (node, is_gone) = (observation.node.clone(), observation.gone.is_some());
+            rows.push(Row { node, is_gone, seen, list, patches });
             accepted.push(Accepted { at, observation });
         }
         Self { lane, pages: pages::paginate(&accepted), rows }
@@ -60,7 +62,12 @@ impl Incoming {
             step.add(account::ACCEPTED, count);
             step.add(account::OBSERVED, count);
         }
-        for Row { node, seen, list, patches } in rows {
+        for Row { node, is_gone, seen, list, patches } in rows {
+            if is_gone {
+                // Should it come back, whatever it then says is news.
+                step.tx.remove(&ledger::seen_key(&lane, node.as_str()))?;
+                absent::forget(step, &lane, node.as_str())?;
+            }
             if let Some(seen) = seen {
                 let key = ledger::seen_key(&lane, node.as_str());
                 step.tx.put(&key, codec::encode(0, &seen))?;

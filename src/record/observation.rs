@@ -43,6 +43,8 @@ pub enum GoneReason {
     AbsentTooLong,
     /// Not the node is gone but this record of it: another finding reports the node now.
     Superseded,
+    /// Nobody looks after the node's account and Region any more.
+    LaneRetired,
 }
 
 /// One node, as read once.

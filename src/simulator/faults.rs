@@ -10,6 +10,7 @@ use super::config::SimLane;
 /// A simulated service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Service {
+    CloudControl,
     Ssm,
     SecurityHub,
     Sts,

@@ -18,6 +18,8 @@ pub struct FleetNode {
     pub id: String,
     pub is_hybrid: bool,
     pub is_stopped: bool,
+    /// EC2: terminated; hybrid: deregistered.
+    pub is_gone: bool,
     pub is_corrupt: bool,
     /// False: SSM knows of the node, but not of its patches.
     pub is_scanned: bool,
@@ -36,6 +38,7 @@ impl FleetNode {
             id: node.id.clone(),
             is_hybrid: node.is_hybrid(),
             is_stopped: node.presence == Presence::Stopped,
+            is_gone: node.presence == Presence::Terminated,
             is_corrupt: node.nonsense.is_some(),
             is_scanned: scan.is_some(),
             is_non_compliant: scan.is_some_and(Scan::is_non_compliant),
@@ -76,13 +79,28 @@ pub(super) fn differences(fleet: &Fleet, hub: &Hub, poison: &Poison) -> Vec<Stri
             differences.extend(difference(node, finding));
         }
     }
-    let left = by_node.into_iter().filter(|(_, finding)| finding.record_state != "ARCHIVED");
-    differences.extend(left.map(|(node, _)| format!("{node}: ACTIVE, but no node of the fleet")));
+    let left = by_node.into_iter().filter(|(_, finding)| !is_closed(finding));
+    differences.extend(left.map(|(node, finding)| {
+        let (state, status) = (&finding.record_state, &finding.compliance_status);
+        format!("{node}: {state} and {status}, but no node of the fleet")
+    }));
     differences
+}
+
+/// As the finding of a node that is gone must be: closed as such, or before it went.
+fn is_closed(finding: &HubFinding) -> bool {
+    finding.record_state == "ARCHIVED"
+        && ["NOT_AVAILABLE", "PASSED"].contains(&finding.compliance_status.as_str())
 }
 
 fn difference(node: &Node, finding: Option<&HubFinding>) -> Option<String> {
     let id = &node.id;
+    if node.presence == Presence::Terminated && node.told_scan().is_none() {
+        return finding.filter(|finding| !is_closed(finding)).map(|finding| {
+            let (state, status) = (&finding.record_state, &finding.compliance_status);
+            format!("{id}: gone, but {state} and {status} in the hub")
+        });
+    }
     let Some(scan) = &node.scan else {
         return finding.map(|_| format!("{id}: never scanned, but has a finding"));
     };

@@ -118,7 +118,7 @@ fn unidentified(why: Unidentified, service: Service) -> ApiError {
 
 fn expired_token(service: Service) -> ApiError {
     let (status, code) = match service {
-        Service::Ssm => (400, "ExpiredTokenException"),
+        Service::Ssm | Service::CloudControl => (400, "ExpiredTokenException"),
         Service::SecurityHub => (403, "ExpiredTokenException"),
         Service::Sts => (403, "ExpiredToken"),
     };
@@ -167,6 +167,9 @@ impl Identified<'_> {
         }
         if !self.delay(&faults).await {
             return closed_at_once();
+        }
+        if let Some(error) = self.region_off() {
+            return Answer::Whole(self.route.protocol.error(&error));
         }
         if let Some(error) = self.over_quota() {
             return Answer::Whole(self.route.protocol.error(&error));
@@ -230,12 +233,30 @@ impl Identified<'_> {
         true
     }
 
+    /// The answer in a Region that the account hasn't opted in to.
+    fn region_off(&self) -> Option<ApiError> {
+        let account = self.route.assumed_account.as_deref().unwrap_or(&self.caller.account);
+        let lane = SimLane::new(account, &self.caller.region);
+        if !lock(&self.world.regions_off).contains(&lane) {
+            return None;
+        }
+        let (code, message) = match self.route.service {
+            Service::Sts => (
+                "RegionDisabledException",
+                "STS is not activated in this region for account. Your account administrator can \
+                 activate STS in this region using the IAM Console.",
+            ),
+            _ => ("OptInRequired", "The AWS Access Key Id needs a subscription for the service"),
+        };
+        Some(ApiError::new(403, code, message))
+    }
+
     fn over_quota(&self) -> Option<ApiError> {
         let lane = self.lane?;
         let now = Instant::now();
         let mut buckets = lock(&lane.buckets);
         let bucket = match (self.route.service, self.route.operation.as_str()) {
-            (Service::Sts, _) => return None,
+            (Service::Sts | Service::CloudControl, _) => return None,
             (Service::Ssm, _) => &mut buckets.ssm,
             (Service::SecurityHub, wire::IMPORT) => &mut buckets.import,
             (Service::SecurityHub, wire::GET_FINDINGS) => &mut buckets.get_findings,
@@ -288,7 +309,10 @@ impl Identified<'_> {
             (Service::SecurityHub, Some(lane)) => {
                 wire::hub(self.world, lane, &self.route, &self.body, faults)
             }
-            (Service::Ssm | Service::SecurityHub, None) => None,
+            (Service::CloudControl, Some(lane)) => {
+                wire::cloud_control(lane, &self.route, &self.body)
+            }
+            (Service::Ssm | Service::SecurityHub | Service::CloudControl, None) => None,
         };
         match result {
             Some(Ok(body)) => protocol.ok(body),
@@ -318,7 +342,9 @@ impl Identified<'_> {
 
 fn throttled(service: Service) -> ApiError {
     match service {
-        Service::Ssm => ApiError::new(400, "ThrottlingException", "Rate exceeded"),
+        Service::Ssm | Service::CloudControl => {
+            ApiError::new(400, "ThrottlingException", "Rate exceeded")
+        }
         Service::SecurityHub => ApiError::new(429, "TooManyRequestsException", "Too Many Requests"),
         Service::Sts => ApiError::new(400, "Throttling", "Rate exceeded"),
     }
@@ -327,6 +353,7 @@ fn throttled(service: Service) -> ApiError {
 fn access_denied(service: Service, caller: &Caller, operation: &str) -> ApiError {
     let (status, code, prefix) = match service {
         Service::Ssm => (400, "AccessDeniedException", "ssm"),
+        Service::CloudControl => (400, "AccessDeniedException", "cloudformation"),
         Service::SecurityHub => (403, "AccessDeniedException", "securityhub"),
         Service::Sts => (403, "AccessDenied", "sts"),
     };

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     bucket::TokenBucket,
-    config::{Clock, Quotas, SimLane, SimulatorConfig},
+    config::{Clock, Quotas, SimLane, SimRole, SimulatorConfig},
     faults::FaultTable,
     fleet::{Fleet, uuid},
     hub::Hub,
@@ -78,6 +78,11 @@ pub(super) struct World {
     pub lanes: BTreeMap<SimLane, LaneWorld>,
     pub accounts: BTreeSet<String>,
     pub external_id: Option<String>,
+    pub roles: BTreeMap<String, SimRole>,
+    /// Lanes whose account hasn't opted in to their Region.
+    pub regions_off: Mutex<BTreeSet<SimLane>>,
+    /// How long a session lasts, whatever is asked for.
+    pub session_seconds: Mutex<Option<i64>>,
     pub keep_json: bool,
     pub clock: Clock,
     pub faults: Mutex<FaultTable>,
@@ -118,6 +123,9 @@ impl World {
             accounts: of_lanes.chain(config.callers.iter().cloned()).collect(),
             lanes,
             external_id: config.external_id.clone(),
+            roles: config.roles.clone(),
+            regions_off: Mutex::default(),
+            session_seconds: Mutex::default(),
             keep_json: config.keep_json,
             clock: config.clock.clone(),
             faults: Mutex::default(),

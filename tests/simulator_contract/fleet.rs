@@ -181,6 +181,24 @@ async fn a_node_does_what_it_is_told() {
 }
 
 #[tokio::test]
+async fn a_hybrid_node_is_listed_until_it_is_deregistered_whatever_is_forgotten_of_it() {
+    let rig = Rig::with_nodes(30).await;
+    let nodes = rig.control.fleet(&rig.lane);
+    let hybrid = nodes.iter().filter(|node| node.is_scanned).find(|node| node.is_hybrid);
+    let hybrid = hybrid.expect("a tenth of the fleet is hybrid").id.clone();
+    let is_told = |rows: Vec<ResourceComplianceSummaryItem>| {
+        rows.iter().any(|row| row.resource_id.as_deref() == Some(hybrid.as_str()))
+    };
+    rig.control.stop_node(&rig.lane, &hybrid).unwrap();
+    assert!(node_ids(&rig).await.contains(&hybrid));
+    rig.control.forget_compliance(&rig.lane, &hybrid).unwrap();
+    assert!(!is_told(summaries(&rig).await) && node_ids(&rig).await.contains(&hybrid));
+    rig.control.remember_compliance(&rig.lane, &hybrid).unwrap();
+    rig.control.terminate_node(&rig.lane, &hybrid).unwrap();
+    assert!(is_told(summaries(&rig).await) && !node_ids(&rig).await.contains(&hybrid));
+}
+
+#[tokio::test]
 async fn a_corrupt_nodes_answers_make_no_sense() {
     let rig = Rig::with_nodes(30).await;
     let nodes = rig.control.fleet(&rig.lane);

@@ -42,11 +42,11 @@ pub(super) fn source_url(lane: &Lane, node: &NodeId, page: &str) -> Option<Strin
         Partition::Aws => format!("{region}.console.aws.amazon.com"),
         Partition::AwsCn => "console.amazonaws.cn".to_owned(),
         Partition::AwsUsGov => format!("{region}.console.amazonaws-us-gov.com"),
-        Partition::AwsIso
-        | Partition::AwsIsoB
-        | Partition::AwsIsoE
-        | Partition::AwsIsoF
-        | Partition::AwsEusc => return None,
+        // AWS European Sovereign Cloud User Guide, "Endpoints".
+        Partition::AwsEusc => format!("{region}.console.amazonaws-eusc.eu"),
+        Partition::AwsIso | Partition::AwsIsoB | Partition::AwsIsoE | Partition::AwsIsoF => {
+            return None;
+        }
     };
     Some(format!("https://{host}/systems-manager/{page}/{node}/patch?region={region}"))
 }
@@ -57,6 +57,7 @@ pub(in crate::aws) fn gone_description(reason: GoneReason) -> &'static str {
         GoneReason::Deregistered => "The node was deregistered from Systems Manager.",
         GoneReason::AbsentTooLong => "Systems Manager has not reported the node for a long time.",
         GoneReason::Superseded => "Another finding reports the node now.",
+        GoneReason::LaneRetired => "This account and Region is no longer looked after.",
     }
 }
 
@@ -67,6 +68,7 @@ pub(in crate::aws) fn gone_reason(text: &str) -> Option<GoneReason> {
         GoneReason::Deregistered,
         GoneReason::AbsentTooLong,
         GoneReason::Superseded,
+        GoneReason::LaneRetired,
     ]
     .into_iter()
     .find(|reason| gone_description(*reason) == text)

@@ -112,7 +112,6 @@ impl<'a> Look<'a> {
         self.hand_over(accepted).await
     }
 
-    #[expect(dead_code, reason = "for nodes that are gone")]
     /// Accepts that these nodes are gone: a read of its own, which told so.
     pub async fn accept_gone(
         &self,

@@ -86,6 +86,10 @@ impl LaneReads {
         &self.metrics
     }
 
+    pub(super) fn is_paused(&self) -> bool {
+        self.queues.lane(self.lane()).ingest_paused().is_some()
+    }
+
     /// Sends the request that `call` makes until it is answered.
     pub(super) async fn ask<T, F, C>(
         &self,
@@ -100,7 +104,7 @@ impl LaneReads {
         loop {
             self.limiter.take().await;
             // The last chance to stop.
-            if self.queues.lane(self.lane()).ingest_paused().is_some() {
+            if self.is_paused() {
                 return Err(ReadError::Paused);
             }
             let ssm = self.session.clients().await?.ssm;
@@ -132,7 +136,8 @@ impl LaneReads {
     }
 }
 
-fn outcome<T>(answer: &Result<Page<T>, AwsError>) -> SsmOutcome {
+/// How a request ended.
+pub(super) fn outcome<T>(answer: &Result<T, AwsError>) -> SsmOutcome {
     match answer {
         Ok(_) => SsmOutcome::Ok,
         Err(AwsError { fault: Fault::Throttled { .. }, .. }) => SsmOutcome::Throttled,

@@ -16,6 +16,7 @@ use super::{
     Settings,
     change::{self, Yardstick},
     error::IngestError,
+    gone::Presence,
     look::{Candidate, GROUP_NODES_MAX, Look, Named},
     reads::{LaneReads, Read},
 };
@@ -78,12 +79,14 @@ pub(super) struct Sweep<'a> {
     reads: &'a LaneReads,
     settings: &'a Settings,
     look: Look<'a>,
+    met: &'a mut Presence,
 }
 
 impl<'a> Sweep<'a> {
-    pub fn new(reads: &'a LaneReads, settings: &'a Settings) -> Self {
+    /// Notes in `met` which nodes it meets, also if it ends early.
+    pub fn new(reads: &'a LaneReads, settings: &'a Settings, met: &'a mut Presence) -> Self {
         let look = Look::new(reads, Source::Sweep, settings.patch_details);
-        Self { reads, settings, look }
+        Self { reads, settings, look, met }
     }
 
     /// Reads the whole fleet once.
@@ -103,9 +106,14 @@ impl<'a> Sweep<'a> {
             failpoint::reach(FailPoint::SweepPageRead);
             let named = Named { read, at: self.reads.queues().clock().now() };
             judged += page.items.len();
+            page.items.iter().for_each(|row| self.met.report(row.node.as_str()));
             self.take_page(page.items, named, &mut nodes, &mut report).await?;
             from = page.next;
-            if from.is_none() || judged > NODES_MAX {
+            if from.is_none() {
+                break;
+            }
+            if judged > NODES_MAX {
+                self.met.is_cut_off = true;
                 break;
             }
         }
@@ -120,7 +128,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// What each managed node is, by id.
-    async fn nodes(&self) -> Result<NodeDirectory, IngestError> {
+    async fn nodes(&mut self) -> Result<NodeDirectory, IngestError> {
         let mut nodes = NodeDirectory::default();
         let mut from = None;
         loop {
@@ -133,9 +141,14 @@ impl<'a> Sweep<'a> {
                 .await?;
             for row in page.items {
                 nodes.insert(row.node.as_str(), &row.info);
+                self.met.manage(row.node.as_str());
             }
             from = page.next;
-            if from.is_none() || nodes.0.len() > NODES_MAX {
+            if from.is_none() {
+                return Ok(nodes);
+            }
+            if nodes.0.len() > NODES_MAX {
+                self.met.is_cut_off = true;
                 return Ok(nodes);
             }
         }

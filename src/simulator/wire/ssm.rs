@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Outcome, parse, ssm_answers as answers};
 use crate::simulator::{
-    fleet::{Fleet, Node, Presence},
+    fleet::{Fleet, Node},
     reply::ApiError,
     world::{LaneWorld, World, lock},
 };
@@ -57,7 +57,7 @@ fn list_summaries(fleet: &Fleet, body: &[u8]) -> Result<Value, ApiError> {
     let page = page_size(request.max_results, 1..=50, 50)?;
     let is_asked = asks_for_patch(&request.filters)?;
     let start = Start::of(request.next_token.as_deref())?;
-    let listed = |node: &Node| is_asked && node.scan.is_some();
+    let listed = |node: &Node| is_asked && node.told_scan().is_some();
     Ok(page_of_nodes(fleet, start, page, "ResourceComplianceSummaryItems", listed, |node| {
         answers::compliance_summary(node)
     }))
@@ -109,7 +109,7 @@ fn describe_information(fleet: &Fleet, body: &[u8], now_ms: i64) -> Result<Value
         }
     }
     let listed = |node: &Node| {
-        node.presence == Presence::Online
+        node.is_managed()
             && request.filters.iter().all(|filter| match filter.key.as_str() {
                 "InstanceIds" => filter.values.contains(&node.id),
                 _ => filter.values.iter().any(|value| value == answers::resource_type(node)),
