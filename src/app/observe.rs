@@ -45,7 +45,7 @@ pub(super) struct Observer {
 
 impl Observer {
     pub fn new(shared: Shared, fleet: Arc<Fleet>, started_at: UnixMillis) -> Self {
-        let Shared { config, aws, queues, metrics, checks: _ } = shared;
+        let Shared { config, aws, queues, metrics, checks: _, preview: _ } = shared;
         let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), Arc::clone(&fleet));
         Self { queues, metrics, started_at, fleet, ingest, config, aws }
     }
