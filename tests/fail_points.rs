@@ -71,6 +71,10 @@ fn story(point: FailPoint) -> Story {
         P::DeadDropFileWritten => Story::Drop { dead: 2, dropped: 0 },
         P::DeadDropped => Story::Drop { dead: 0, dropped: 2 },
         P::ReopeningClosed
+        | P::RetireFileWritten
+        | P::RetireClosing
+        | P::RetireExported
+        | P::RetireForgotten
         | P::BackupWritten
         | P::BackupRenamed
         | P::MigrationBackedUp

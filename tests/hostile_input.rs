@@ -6,8 +6,9 @@
 
 mod answers;
 mod configs;
+mod findings;
 mod lines;
-mod mutation;
+pub mod mutation;
 mod records;
 
 use patchferry::{

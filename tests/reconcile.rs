@@ -39,10 +39,8 @@ async fn told(seed: u64) -> Story {
         non_compliant_share: 0.6,
         never_scanned_share: 0.05,
     };
-    let mut simulator = SimulatorConfig::new(seed).lane(ACCOUNT, REGION, fleet);
-    simulator.clock = clock.of_simulator();
-    let mut rig = Rig::new(simulator).await.without_quota();
-    rig.clock = clock.of_daemon();
+    let simulator = SimulatorConfig::new(seed).lane(ACCOUNT, REGION, fleet);
+    let rig = Rig::with_clock(simulator, &clock).await.without_quota();
     let lane = rig.only_lane();
     let app = rig.start().await;
     rig.sweep_and_settle(&app).await;
@@ -54,8 +52,8 @@ async fn told(seed: u64) -> Story {
 
 impl Story {
     async fn try_reconcile(&self, repair: bool) -> Result<Report, ReconcileError> {
-        let asked = self.app.lanes()[0].reconcile.reconcile(repair);
-        within(asked, "the hub to be compared").await
+        let handle = self.app.lanes()[0].reconcile.clone();
+        within(handle.reconcile(repair), "the hub to be compared").await
     }
 
     async fn reconcile(&self, repair: bool) -> Report {
@@ -309,7 +307,8 @@ async fn with_a_finding_per_run_there_is_nothing_to_compare() {
     let mut rig = Rig::one_lane(144, 10).await;
     rig.config.finding.identity = patchferry::config::Identity::Operation;
     let app = rig.start().await;
-    let refused = within(app.lanes()[0].reconcile.reconcile(true), "an answer").await.unwrap_err();
+    let handle = app.lanes()[0].reconcile.clone();
+    let refused = within(handle.reconcile(true), "an answer").await.unwrap_err();
     assert!(matches!(refused, ReconcileError::OnePerRun), "{refused}");
     app.shutdown().await.unwrap();
 }

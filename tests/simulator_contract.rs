@@ -5,5 +5,6 @@ mod asff;
 mod faults;
 mod fleet;
 mod hub;
+mod linted;
 mod rig;
 mod sts;

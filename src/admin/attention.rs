@@ -117,9 +117,14 @@ impl Status {
         name("the hub differs from what it was told, `patchferry reconcile --repair`", &|lane| {
             lane.reconcile_unrepaired > 0
         });
-        name("no longer configured, what waits there is kept", &|lane| {
-            lane.state == LaneState::Orphaned
-        });
+        name(
+            "no longer configured, what is open or waits there is kept until `patchferry lanes \
+             retire`",
+            &|lane| {
+                let left = lane.outbox_findings + lane.open_findings.total();
+                lane.state == LaneState::Orphaned && left > 0
+            },
+        );
     }
 
     fn sweep_is_overdue(&self, lane: &LaneStatus) -> bool {

@@ -1,23 +1,36 @@
 //! The only wiring: from a configuration to running stages, and back to a closed store.
 //!
 //! - [`settings`]: what of the configuration each stage is told.
-//! - [`lanes`]: which lanes are served, and their tasks.
+//! - [`lanes`]: which lanes are served, and their tasks; [`fleet`]: those that are.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
 //! - [`reconcile`]: comparing a hub with the ledger when an operator asks for it.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
+//! - [`round`]: one sweep of each lane and its delivery, then no more.
+//! - [`dry_run`]: the same on a store of its own, without sending anything.
+//! - [`retire`]: a way to the hub of a lane that isn't served any more.
+//! - [`tenure`]: whether lanes have to be read back, and a sign of life for the next start.
 //! - [`watchdog`]: ends a process whose commits hang.
+//! - [`check`]: what must be so before a start, tried out.
 //! - [`offline`]: the same store, looked at while no daemon runs.
+//! - [`policy`]: what identities need to be granted for a configuration.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
+pub mod check;
+pub mod dry_run;
+mod fleet;
 mod housekeeping;
 pub mod ingest;
 mod lanes;
 pub mod maintenance;
 mod observe;
 pub mod offline;
+pub mod policy;
 mod reconcile;
+mod retire;
+pub mod round;
 mod settings;
+mod tenure;
 mod watchdog;
 
 use std::{
@@ -30,8 +43,8 @@ use std::{
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::lanes::ServedLane;
-use self::observe::Observer;
+pub use self::fleet::ServedLane;
+use self::{fleet::Fleet, observe::Observer};
 use crate::{
     admin::{
         handler::Admin,
@@ -44,7 +57,7 @@ use crate::{
     failpoint::{self, FailPoint},
     metrics::{BuildInfo, Metrics},
     migrations,
-    pipeline::{transform::Transform, validate::Validate},
+    pipeline::{deliver::Preview, session::Checks, transform::Transform, validate::Validate},
     queue::{QueueError, Queues, Retention},
     record::{Clock, Lane, UnixMillis},
     store::{self, OpenError, OpenOptions, SpaceLimits, Store, StoreError},
@@ -60,6 +73,16 @@ pub struct Options {
     pub clock: Clock,
     /// Whether to listen on the admin socket and on TCP.
     pub listen: bool,
+}
+
+/// What an app is started for.
+enum Purpose {
+    Daemon,
+    /// One round, which begins each lane's sweep itself. With `preview`, findings end there instead
+    /// of in their hubs.
+    Round {
+        preview: Option<Preview>,
+    },
 }
 
 /// Why a daemon could not start.
@@ -96,7 +119,7 @@ pub enum StartError {
 /// A running daemon.
 pub struct App {
     observer: Arc<Observer>,
-    lanes: Vec<ServedLane>,
+    fleet: Arc<Fleet>,
     tasks: JoinSet<Result<(), QueueError>>,
     services: JoinSet<()>,
     shutdown: CancellationToken,
@@ -119,6 +142,10 @@ pub fn open_queues(
 impl App {
     /// Opens the store, finds out the lanes, and starts all stages.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        Self::start_as(options, Purpose::Daemon).await
+    }
+
+    async fn start_as(options: Options, purpose: Purpose) -> Result<Self, StartError> {
         let Options { config, aws, clock, listen } = options;
         let started_at = clock.now();
         let (state_dir, limits) = (config.state_dir.clone(), settings::space(&config));
@@ -138,30 +165,36 @@ impl App {
 
         let shutdown = CancellationToken::new();
         let lane_configs = lanes::resolve(&config, &aws).await?;
+        let owner = tenure::take_up(&queues, &lane_configs, config.shard).await?;
         let mut tasks = JoinSet::new();
+        tasks.spawn(tenure::run(queues.clone(), owner, shutdown.clone()));
         spawn_middle(&mut tasks, &queues, &metrics, &config, &shutdown);
         let retention = Retention { receipts_kept: config.store.receipts_kept };
         tasks.spawn(housekeeping::run(queues.clone(), retention, shutdown.clone()));
-        let lanes = lanes::spawn(
-            &mut tasks,
-            lane_configs,
-            &lanes::Shared {
-                config: &config,
-                aws: Arc::new(aws),
-                queues: &queues,
-                metrics: &metrics,
-            },
-            &shutdown,
-        )
-        .await;
-        let observer =
-            Arc::new(Observer::new(queues.clone(), Arc::clone(&metrics), &lanes, started_at));
+        let config = Arc::new(config);
+        let (spread, preview) = match purpose {
+            Purpose::Daemon => (lanes::start_spread(lane_configs.len()), None),
+            Purpose::Round { preview } => (round::NEVER, preview),
+        };
+        let shared = lanes::Shared {
+            config: Arc::clone(&config),
+            aws: Arc::new(aws),
+            queues: queues.clone(),
+            metrics: Arc::clone(&metrics),
+            checks: Checks::default(),
+            preview,
+        };
+        let fleet = Arc::new(Fleet::default());
+        for lane in lane_configs {
+            fleet.insert(lanes::spawn(&mut tasks, lane, &shared, spread, &shutdown).await);
+        }
+        let observer = Arc::new(Observer::new(shared, Arc::clone(&fleet), started_at));
         observer.refresh().await;
 
         let mut app = Self {
             fatal: queues.store().fatal(),
             observer,
-            lanes,
+            fleet,
             tasks,
             services: JoinSet::new(),
             shutdown,
@@ -199,21 +232,20 @@ impl App {
         let path = socket::path(&config.state_dir);
         let socket = socket::bind(&path)
             .map_err(|source| StartError::Socket { path: path.clone(), source })?;
-        let lanes = self.lanes.iter().map(|served| served.lane.clone()).collect();
         let host = Arc::clone(&self.observer) as Arc<_>;
         let shutdown = self.shutdown.clone();
-        let admin =
-            Admin::new(self.queues().clone(), config.clone(), lanes, host, shutdown.clone());
+        let admin = Admin::new(self.queues().clone(), config.clone(), host, shutdown.clone());
         self.services.spawn(socket::serve(socket, Arc::new(admin), shutdown));
         Ok(())
     }
 
-    pub fn lanes(&self) -> &[ServedLane] {
-        &self.lanes
+    /// The lanes that are served now, by name.
+    pub fn lanes(&self) -> Vec<Arc<ServedLane>> {
+        self.fleet.all()
     }
 
-    pub fn lane(&self, lane: &Lane) -> Option<&ServedLane> {
-        self.lanes.iter().find(|served| served.lane == *lane)
+    pub fn lane(&self, lane: &Lane) -> Option<Arc<ServedLane>> {
+        self.fleet.get(lane)
     }
 
     pub fn queues(&self) -> &Queues {
@@ -240,7 +272,7 @@ impl App {
 
     /// Has every lane swept at once.
     pub fn sweep_now(&self) {
-        for lane in &self.lanes {
+        for lane in self.lanes() {
             lane.trigger.notify_one();
         }
     }

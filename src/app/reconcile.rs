@@ -1,28 +1,42 @@
 //! Comparisons of hubs with the ledger, in the operator's terms.
 
+use std::sync::Arc;
+
+use super::fleet::ServedLane;
 use crate::{
     admin::{
         command::{Refusal, RefusalKind},
-        commands::reconcile::{DIFFERENCES_TOLD_MAX, DifferenceTold, Reconciled},
+        commands::reconcile::{DIFFERENCES_TOLD_MAX, DifferenceTold, ReconcileLane, Reconciled},
     },
-    pipeline::reconcile::{Difference, Kind, ReconcileError, ReconcileHandle, Report},
+    pipeline::reconcile::{Difference, Kind, ReconcileError, Report},
     record::Lane,
 };
 
 /// Has a served lane compared; `None`: it isn't served.
 pub(super) async fn reconcile(
-    lane: Lane,
-    handle: Option<&ReconcileHandle>,
-    repair: bool,
+    served: Option<Arc<ServedLane>>,
+    asked: ReconcileLane,
 ) -> Result<Reconciled, Refusal> {
-    let Some(handle) = handle else {
+    let ReconcileLane { lane, repair, accept_gone } = asked;
+    let Some(served) = served else {
         return Err(Refusal::usage(format!(
             "lane {lane} isn't served here: `patchferry status` names those that are"
         )));
     };
-    match handle.reconcile(repair).await {
-        Ok(report) => Ok(told(lane, &report)),
-        Err(error) => Err(refusal(&lane, &error)),
+    let mut gone_accepted = 0;
+    if accept_gone {
+        gone_accepted = served.sweeps.borrow().gone.withheld as u64;
+        served.accept_gone();
+    }
+    match served.reconcile.reconcile(repair).await {
+        Ok(report) => Ok(Reconciled { gone_accepted, ..told(lane, &report) }),
+        Err(error) => {
+            let mut refusal = refusal(&lane, &error);
+            if accept_gone {
+                refusal.text.push_str("; what was withheld as gone is accepted all the same");
+            }
+            Err(refusal)
+        }
     }
 }
 
@@ -51,6 +65,7 @@ fn told(lane: Lane, report: &Report) -> Reconciled {
         queued: report.repaired.sent as u64,
         resolved_by_people: report.people.watched as u64,
         reopening: report.people.closing as u64,
+        gone_accepted: 0,
         differences: differences.map(|difference| difference_told(&lane, difference)).collect(),
         lane,
     }

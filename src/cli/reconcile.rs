@@ -24,6 +24,9 @@ pub struct ReconcileArgs {
     /// Repair what differs: tell it again, close it, or take it over and observe the node anew
     #[arg(long)]
     repair: bool,
+    /// The nodes of the lane that are withheld as gone, too many at once to be believed, are gone
+    #[arg(long, requires = "lane")]
+    accept_gone: bool,
     /// Print an object for each lane, as JSON
     #[arg(long)]
     json: bool,
@@ -62,7 +65,10 @@ async fn compare(
         if let Some(failed) = last_failed.take() {
             eprintln!("{failed}");
         }
-        match reach.ask(ReconcileLane { lane, repair: args.repair }).await {
+        match reach
+            .ask(ReconcileLane { lane, repair: args.repair, accept_gone: args.accept_gone })
+            .await
+        {
             Ok(reconciled) => {
                 if reconciled.total() > reconciled.repaired {
                     exit = Exit::Failed;
@@ -114,6 +120,10 @@ fn as_text(reconciled: &Reconciled) -> String {
             text,
             "  resolved by people: {resolved_by_people} observed anew, {reopening} opened again"
         );
+    }
+    if reconciled.gone_accepted > 0 {
+        let nodes = reconciled.gone_accepted;
+        let _ = writeln!(text, "  accepted as gone: {nodes} nodes; a sweep begins now");
     }
     text
 }

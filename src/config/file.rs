@@ -40,8 +40,15 @@ pub(super) struct FileContent {
     pub problems: Vec<Problem>,
 }
 
-pub(super) const LANE_KEYS: [&str; 4] =
-    ["lanes.account", "lanes.regions", "lanes.role_arn", "lanes.external_id"];
+pub(super) const LANE_KEYS: [&str; 7] = [
+    "lanes.account",
+    "lanes.accounts",
+    "lanes.regions",
+    "lanes.role_arn",
+    "lanes.role_name",
+    "lanes.external_id",
+    "lanes.hub",
+];
 
 /// Reads `bytes` as the file at `path`, which serves for messages only.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> FileContent {

@@ -114,11 +114,14 @@ label! {
         DescribeInstanceInformation = "DescribeInstanceInformation",
         DescribeInstancePatchStates = "DescribeInstancePatchStates",
         DescribeInstancePatches = "DescribeInstancePatches",
+        ListAssociations = "ListAssociations",
+        ListComplianceItems = "ListComplianceItems",
+        DescribeInstanceAssociationsStatus = "DescribeInstanceAssociationsStatus",
     }
 }
 
 label! {
-    /// How a request to Systems Manager ended, its retries included.
+    /// How a request to Systems Manager or Cloud Control ended.
     SsmOutcome as "outcome" {
         Ok = "ok",
         Throttled = "throttled",

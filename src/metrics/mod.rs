@@ -131,6 +131,10 @@ catalogue! {
     /// Requests to Systems Manager by how they ended.
     pub ssm_requests: Family<SsmOperation, Family<SsmOutcome, Counter>> =
         "patchferry_ssm_requests_total";
+    /// Requests to Cloud Control, whether EC2 nodes that SSM no longer lists still exist, by how
+    /// they ended.
+    pub cloud_control_requests: Family<SsmOutcome, Counter> =
+        "patchferry_cloud_control_requests_total";
     /// Time that a complete sweep of a lane took.
     pub sweep_seconds: Histogram = "patchferry_sweep_seconds" [SWEEP_SECONDS];
 
@@ -273,9 +277,10 @@ impl Metrics {
         self.parts.lanes.lane(lane)
     }
 
-    /// The lane's series end here; handles that are still held change nothing any more.
-    pub fn remove_lane(&self, lane: &Lane) {
-        self.parts.lanes.remove(lane);
+    /// The series of all other lanes end here; handles that are still held change nothing any
+    /// more.
+    pub fn retain_lanes(&self, is_kept: impl Fn(&Lane) -> bool) {
+        self.parts.lanes.retain(is_kept);
     }
 
     /// Everything in Prometheus's text format, the process's own metrics fresh.

@@ -17,6 +17,9 @@
 //! Where the configuration names the node's finding otherwise than `desired` is named, [`former`]
 //! decides.
 //!
+//! Where the ledger was completed from the hub, what is older than the hub's state isn't told at
+//! all, whatever the table says: see [`Desired::outdates`].
+//!
 //! `UpdatedAt` is always greater than every one that was assigned to or read from the hub for the
 //! finding: the hub silently ignores an equal or older one.
 
@@ -40,14 +43,10 @@ use crate::{
         Assessment, Change, Finding, FindingId, Lane, Reason, RecordState, RenderPolicy, Severity,
         Stage, Text, UnixMillis, Verdict,
         dead_letter::DeadItem,
-        observation::{GoneReason, PatchList},
+        observation::{BASELINE_DOCUMENT, GoneReason, PatchList},
     },
     store::{StoreError, codec},
 };
-
-/// The SSM document behind a patch report, where SSM doesn't name it: compliance of type Patch
-/// comes from this one (aws-facts A).
-const DOCUMENT_DEFAULT: &str = "AWS-RunPatchBaseline";
 
 /// What makes two reports the same finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +95,8 @@ pub struct Ledger<'a> {
 pub enum Decision {
     /// A newer state of the node was judged already.
     Superseded,
+    /// What the hub was told meanwhile, by somebody else, may be newer.
+    Outdated,
     /// Nothing to tell.
     Nothing,
     /// Tell the hub; and close the finding that reported the node before, if that is another.
@@ -119,8 +120,13 @@ pub fn decide(
     policy: &Policy,
     now: UnixMillis,
 ) -> Decision {
-    if ledger.desired.is_some_and(|desired| assessment.read < desired.read) {
-        return Decision::Superseded;
+    if let Some(desired) = ledger.desired {
+        if desired.outranks(assessment.read) {
+            return Decision::Superseded;
+        }
+        if desired.outdates(assessment.read, event_time(assessment), assessment.source) {
+            return Decision::Outdated;
+        }
     }
     if let Some(desired) = former::named_otherwise(ledger, policy) {
         return former::decide(desired, ledger, assessment, policy, now);
@@ -153,7 +159,7 @@ fn decide_by_node(
             if changed {
                 return draft.send(Change::Updated, RecordState::Open, severity);
             }
-            if refresh_is_due(ledger.acked, desired, policy, now) {
+            if refresh_is_due(ledger.acked, desired, policy.refresh_after, now) {
                 return draft.send(Change::Refreshed, RecordState::Open, severity);
             }
             Decision::Nothing
@@ -220,15 +226,7 @@ fn resolve_as_reported(
 }
 
 fn closed(finding: &Finding, state: RecordState, now: UnixMillis) -> Finding {
-    let mut closed = finding.clone();
-    closed.change = Change::Resolved;
-    closed.state = state;
-    closed.updated_at = now.max(UnixMillis(finding.updated_at.0 + 1));
-    closed.accepted_at = now;
-    closed.source = crate::record::Source::Derived;
-    // The patch list went with the version that was delivered.
-    closed.facts.patches = None;
-    closed
+    finding.closed(state, now.max(UnixMillis(finding.updated_at.0 + 1)), now)
 }
 
 fn operation_id(assessment: &Assessment) -> FindingId {
@@ -238,7 +236,7 @@ fn operation_id(assessment: &Assessment) -> FindingId {
         .as_ref()
         .and_then(|compliance| compliance.execution_id.clone())
         .unwrap_or_else(|| Text::truncated(&format!("at-{}", event_time(assessment).to_rfc3339())));
-    let document = facts.document.clone().unwrap_or_else(|| DOCUMENT_DEFAULT.into());
+    let document = facts.document.clone().unwrap_or_else(|| BASELINE_DOCUMENT.into());
     FindingId::Operation { document, command }
 }
 
@@ -329,12 +327,33 @@ fn event_time(assessment: &Assessment) -> UnixMillis {
 fn refresh_is_due(
     acked: Option<&Acked>,
     desired: &Desired,
-    policy: &Policy,
+    refresh_after: Duration,
     now: UnixMillis,
 ) -> bool {
     let Some(acked) = acked else { return false };
     acked.receipt.revision == desired.revision
-        && now.since(acked.receipt.acknowledged_at) > policy.refresh_after
+        && now.since(acked.receipt.acknowledged_at) > refresh_after
+}
+
+/// The next version of an open finding whose node exists though nothing is reported of it any
+/// more, when it is due: the hub would forget it.
+pub(super) fn refreshed(
+    desired: &Desired,
+    acked: Option<&Acked>,
+    refresh_after: Duration,
+    now: UnixMillis,
+) -> Option<Finding> {
+    let is_open = desired.finding.state.is_open();
+    if !is_open || !refresh_is_due(acked, desired, refresh_after, now) {
+        return None;
+    }
+    let mut finding = desired.finding.clone();
+    finding.change = Change::Refreshed;
+    finding.updated_at = now.max(UnixMillis(finding.updated_at.0 + 1));
+    finding.accepted_at = now;
+    // The patch list went with the version that was delivered.
+    finding.facts.patches = None;
+    Some(finding)
 }
 
 /// Of the facts whose change is worth telling: severity, non-compliant counts, baseline, and the
@@ -435,16 +454,17 @@ fn judge(
     let stored = step.desired(lane, node)?;
     let reopening = step.reopening(lane, node)?;
     // While its finding is closed to be opened again, the node is judged by what follows.
-    let desired = reopening::believed(stored.as_ref(), reopening.as_ref()).or(stored.clone());
-    let acked = match &desired {
+    let believed = reopening::believed(stored.as_ref(), reopening.as_ref());
+    let desired = believed.as_ref().or(stored.as_ref());
+    let acked = match desired {
         Some(desired) if desired.finding.state.is_open() => step.acked(lane, node)?,
         _ => None,
     };
-    let floor_unknown = match &desired {
+    let floor_unknown = match desired {
         Some(_) => false,
         None => step.lane_row(lane)?.read_back.is_denied(),
     };
-    let ledger = Ledger { lane, desired: desired.as_ref(), acked: acked.as_ref(), floor_unknown };
+    let ledger = Ledger { lane, desired, acked: acked.as_ref(), floor_unknown };
     // What still waits under a former name takes no other's place, and must not be told.
     let is_renamed = former::named_otherwise(ledger, policy).is_some();
     let now = step.now();
@@ -452,6 +472,7 @@ fn judge(
     let patches = assessment.facts.patches.as_ref();
     match decided {
         Ok(Decision::Superseded) => step.superseded(lane, node, patches),
+        Ok(Decision::Outdated) => step.outdated(lane, node, patches),
         Ok(Decision::Nothing) => {
             reopening::judged(step, lane, reopening, &assessment, false)?;
             step.unchanged(lane, node, assessment.read, patches)

@@ -20,7 +20,7 @@ use super::{
     transition::{Decided, Transition},
 };
 use crate::{
-    record::{Change, Facts, Finding, Lane, RecordState, Revision, UnixMillis},
+    record::{Change, Facts, Finding, Lane, ReadNumber, RecordState, Revision, UnixMillis},
     store::{
         Commit, Reader, StoreError, codec,
         keys::{KeyFields, Table},
@@ -90,6 +90,8 @@ impl Queues {
         repairs: Vec<(Finding, Repair)>,
     ) -> Result<Repaired, QueueError> {
         let mut total = Repaired::default();
+        // Numbers that are given from now on are those of reads that begin after the hub's answer.
+        let last_read = self.lane(lane).last_read();
         let mut repairs = repairs.into_iter().peekable();
         while repairs.peek().is_some() {
             let part: Vec<_> = repairs.by_ref().take(STEP_NODES_MAX).collect();
@@ -97,8 +99,13 @@ impl Queues {
             let done = self
                 .transition(Commit::durable(part.len()), move |step| {
                     let mut done = Repaired::default();
+                    let last = match last_read {
+                        Some(last) => last,
+                        None => step.lane_row(&lane)?.reads_reserved,
+                    };
+                    let fresh = ReadNumber(last + 1);
                     for (finding, repair) in part {
-                        repair_one(step, &lane, &finding, repair, &mut done)?;
+                        repair_one(step, &lane, &finding, repair, fresh, &mut done)?;
                     }
                     Ok(done)
                 })
@@ -187,6 +194,7 @@ fn repair_one(
     lane: &Lane,
     finding: &Finding,
     repair: Repair,
+    fresh: ReadNumber,
     done: &mut Repaired,
 ) -> Result<(), StoreError> {
     let node = finding.node.as_str();
@@ -211,8 +219,7 @@ fn repair_one(
             if desired.is_some() {
                 return Ok(());
             }
-            adopt::adopt_one(step, lane, finding.clone())?;
-            step.forget_seen(lane, node)?;
+            adopt::adopt_one(step, lane, finding.clone(), fresh)?;
         }
         Repair::Close { state } => {
             if desired.as_ref().is_some_and(|row| row.finding.has_name_of(finding, lane)) {

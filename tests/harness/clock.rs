@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use patchferry::{
-    record::{Clock, UnixMillis},
-    simulator::{self, system_clock},
-};
+use patchferry::simulator::system_clock;
 
 /// The machine's clock and a step ahead, for both sides.
 #[derive(Clone, Default)]
@@ -24,15 +21,5 @@ impl MovableClock {
 
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-
-    pub fn of_simulator(&self) -> simulator::Clock {
-        let clock = self.clone();
-        Arc::new(move || clock.now_ms())
-    }
-
-    pub fn of_daemon(&self) -> Clock {
-        let clock = self.clone();
-        Clock::custom(move || UnixMillis(clock.now_ms()))
     }
 }

@@ -8,6 +8,7 @@ pub mod ingest;
 pub mod pause;
 pub mod receipt;
 pub mod reconcile;
+pub mod retire;
 pub mod status;
 
 use serde_json::Value;
@@ -59,6 +60,7 @@ table![
     pause::ResumeLanes,
     receipt::GetReceipt,
     reconcile::ReconcileLane,
+    retire::RetireLane,
     ingest::BeginIngest,
     ingest::IngestLines,
     ingest::EndIngest,

@@ -22,6 +22,8 @@ pub const DIFFERENCES_TOLD_MAX: usize = 1_000;
 pub struct ReconcileLane {
     pub lane: Lane,
     pub repair: bool,
+    /// What is withheld as gone, too much at once to be believed, is gone.
+    pub accept_gone: bool,
 }
 
 /// What a comparison has come to.
@@ -45,6 +47,8 @@ pub struct Reconciled {
     /// newer scan still finds non-compliant, so that they are closed and opened again.
     pub resolved_by_people: u64,
     pub reopening: u64,
+    /// Nodes that were withheld as gone and may be resolved now.
+    pub gone_accepted: u64,
     /// At most [`DIFFERENCES_TOLD_MAX`].
     pub differences: Vec<DifferenceTold>,
 }
@@ -76,7 +80,7 @@ impl Command for ReconcileLane {
     type Answer = Reconciled;
 
     fn audited(&self) -> Option<Value> {
-        self.repair.then(|| json!(self))
+        (self.repair || self.accept_gone).then(|| json!(self))
     }
 
     async fn run(self, admin: &Admin, _: Caller) -> Result<Reconciled, Refusal> {
@@ -87,6 +91,6 @@ impl Command for ReconcileLane {
                  start it first",
             ));
         }
-        admin.host().reconcile(self.lane, self.repair).await
+        admin.host().reconcile(self).await
     }
 }

@@ -48,22 +48,21 @@ pub struct Product {
     pub one_per_node: bool,
 }
 
-/// Checks the credentials, and reads back what must be read back. Whether the hub lacks findings
-/// that it was told.
+/// Checks the credentials, and reads back what must be read back.
 pub async fn open_lane(
     session: &LaneSession,
     queues: &Queues,
     product: &Product,
-) -> Result<bool, OpenError> {
+) -> Result<(), OpenError> {
     let clients = session.clients().await?;
     let lane = session.lane();
     if queues.read_back_state(lane).await? != ReadBack::Pending {
         queues.release_parked(lane).await?;
-        return Ok(false);
+        return Ok(());
     }
     if !product.one_per_node {
         queues.finish_read_back(lane, Some(HashSet::new())).await?;
-        return Ok(false);
+        return Ok(());
     }
     let read = tokio::time::timeout(READ_BACK_MAX, read_back(session, &clients, queues, product));
     match read.await.map_err(|_| OpenError::TooSlow)? {
@@ -71,11 +70,7 @@ pub async fn open_lane(
             if !found.is_empty() {
                 tracing::info!(%lane, findings = found.len(), "read back what the hub holds");
             }
-            let missing = queues.finish_read_back(lane, Some(found)).await?;
-            if missing > 0 {
-                tracing::warn!(%lane, findings = missing, "the hub doesn't hold findings that it was told: they are told again");
-            }
-            Ok(missing > 0)
+            queues.finish_read_back(lane, Some(found)).await?;
         }
         Err(OpenError::Aws(AwsError {
             fault: Fault::Held { reason: HoldReason::AccessDenied, detail },
@@ -88,10 +83,10 @@ pub async fn open_lane(
                  grant securityhub:GetFindings to have them closed"
             );
             queues.finish_read_back(lane, None).await?;
-            Ok(false)
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
     }
+    Ok(())
 }
 
 /// Adopts all findings of ours, page by page; the nodes they are of.

@@ -13,6 +13,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+use super::associations::Memory;
 use crate::{
     aws::{AwsError, Fault, Page, Ssm},
     metrics::{Metrics, SsmOperation, SsmOutcome},
@@ -50,6 +51,7 @@ pub struct LaneReads {
     queues: Queues,
     metrics: Arc<Metrics>,
     limiter: SharedLimiter,
+    pub(super) associations: Memory,
 }
 
 /// A page, and the number of the request that it answers.
@@ -67,7 +69,15 @@ impl LaneReads {
         ssm_requests_per_second: f64,
     ) -> Self {
         let limiter = Limiter::new(ssm_requests_per_second, SSM_BURST_REQUESTS, Instant::now());
-        Self { session, queues, metrics, limiter: SharedLimiter::new(limiter) }
+        let limiter = SharedLimiter::new(limiter);
+        Self { session, queues, metrics, limiter, associations: Memory::new(true) }
+    }
+
+    /// Whether what associations have found counts.
+    #[must_use]
+    pub fn with_associations(mut self, wanted: bool) -> Self {
+        self.associations = Memory::new(wanted);
+        self
     }
 
     pub fn lane(&self) -> &Lane {
@@ -86,6 +96,10 @@ impl LaneReads {
         &self.metrics
     }
 
+    pub(super) fn is_paused(&self) -> bool {
+        self.queues.lane(self.lane()).ingest_paused().is_some()
+    }
+
     /// Sends the request that `call` makes until it is answered.
     pub(super) async fn ask<T, F, C>(
         &self,
@@ -100,7 +114,7 @@ impl LaneReads {
         loop {
             self.limiter.take().await;
             // The last chance to stop.
-            if self.queues.lane(self.lane()).ingest_paused().is_some() {
+            if self.is_paused() {
                 return Err(ReadError::Paused);
             }
             let ssm = self.session.clients().await?.ssm;
@@ -132,7 +146,8 @@ impl LaneReads {
     }
 }
 
-fn outcome<T>(answer: &Result<Page<T>, AwsError>) -> SsmOutcome {
+/// How a request ended.
+pub(super) fn outcome<T>(answer: &Result<T, AwsError>) -> SsmOutcome {
     match answer {
         Ok(_) => SsmOutcome::Ok,
         Err(AwsError { fault: Fault::Throttled { .. }, .. }) => SsmOutcome::Throttled,

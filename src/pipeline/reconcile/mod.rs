@@ -40,7 +40,7 @@ use crate::{
 const SETTLES_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// How often the time of the next comparison is looked at: the clock may be moved.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// A comparison that failed is tried again after at most this.
+/// A comparison that came to nothing is tried again after at most this.
 const FAILED_WAIT_MAX: Duration = Duration::from_secs(3_600);
 /// Share of the interval by which it is drawn longer or shorter.
 const JITTER: f64 = 0.1;
@@ -79,6 +79,8 @@ pub enum ReconcileError {
          nothing to compare"
     )]
     OnePerRun,
+    #[error("the lane is dormant: its hub or its Region is off")]
+    Dormant,
     #[error("the lane's task has ended")]
     Stopped,
 }
@@ -259,6 +261,12 @@ impl LaneReconcile {
             }
             Err(ReconcileError::Queue(error)) if error.is_fatal() => return Err(error.clone()),
             Err(ReconcileError::OnePerRun) => return Ok(()),
+            Err(ReconcileError::Dormant | ReconcileError::BeingReadBack) => {
+                // Nothing has failed: it is looked at again soon.
+                let wait = interval.min(FAILED_WAIT_MAX).mul_f64(0.5 + 0.5 * fastrand::f64());
+                care.due = Some(now.plus(wait));
+                None
+            }
             Err(error) => {
                 self.metrics.reconciles[ReconcileOutcome::Failed].increment(1);
                 let wait = interval.min(FAILED_WAIT_MAX).mul_f64(0.5 + 0.5 * fastrand::f64());
@@ -299,6 +307,9 @@ impl LaneReconcile {
     async fn reconcile(&self, repair: bool) -> Result<Report, ReconcileError> {
         if !self.settings.one_per_node {
             return Err(ReconcileError::OnePerRun);
+        }
+        if self.session.is_dormant() {
+            return Err(ReconcileError::Dormant);
         }
         let lane = self.lane();
         let read_back = self.queues.read_back_state(lane).await?;

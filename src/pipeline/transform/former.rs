@@ -15,8 +15,8 @@ use super::{Decision, Draft, Identity, Ledger, Policy, closed, event_time, opera
 use crate::{
     queue::{Acked, Desired},
     record::{
-        Assessment, Change, Finding, FindingId, Lane, RecordState, Revision, Severity, UnixMillis,
-        Verdict, observation::GoneReason,
+        Assessment, Change, Finding, FindingId, Lane, RecordState, Severity, UnixMillis, Verdict,
+        observation::GoneReason,
     },
 };
 
@@ -65,7 +65,7 @@ pub(super) fn decide(
 /// as where every finding of a mistyped product is refused. Closing what isn't there would be
 /// refused just so.
 fn may_be_held(former: &Desired, acked: Option<&Acked>) -> bool {
-    let adopted = former.revision == Revision(0);
+    let adopted = former.is_adopted();
     let is_first = former.finding.change == Change::Opened;
     match acked {
         None => adopted,

@@ -3,10 +3,9 @@
 //!
 //! Deliberately doesn't know: how a finding is closed and opened again; the queues do.
 
-use super::event_time;
 use crate::{
     queue::{Closing, Desired, Reopening, Transition},
-    record::{Assessment, Finding, Lane, Verdict},
+    record::{Assessment, Finding, Lane, UnixMillis, Verdict},
     store::StoreError,
 };
 
@@ -57,7 +56,7 @@ pub(super) fn judged(
     match reopening {
         None => Ok(()),
         Some(Reopening::Watched { reported } | Reopening::Due { reported }) if non_compliant => {
-            if event_time(assessment) > reported {
+            if scanned_at(assessment).is_some_and(|at| at > reported) {
                 step.reopening_is_due(lane, node, reported)?;
             }
             Ok(())
@@ -65,4 +64,10 @@ pub(super) fn judged(
         Some(Reopening::Closing(_)) if !is_told => Ok(()),
         Some(_) => step.end_reopening(lane, node),
     }
+}
+
+/// When the scan was; a state that tells no time is no proof of a newer one.
+fn scanned_at(assessment: &Assessment) -> Option<UnixMillis> {
+    let facts = &assessment.facts;
+    facts.operation_end.or_else(|| facts.compliance.as_ref()?.execution_time)
 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    Absence,
     accounting::{Accounting, Queued},
     care::LaneCare,
     dead,
@@ -19,6 +20,7 @@ use super::{
     pages::Accepted,
     pause::Pause,
     reopening::Reopening,
+    tenure::Tenure,
 };
 use crate::{
     record::{
@@ -125,6 +127,7 @@ impl Verifier {
         let fields = KeyFields::of(key);
         match table {
             Table::Meta => checked(value),
+            Table::Tenure => decoded::<Tenure>(value).map(drop),
             Table::Observed => self.observed(fields, value),
             Table::Assessed => self.assessed(fields, value),
             Table::Parked => self.parked(fields, value),
@@ -135,6 +138,7 @@ impl Verifier {
             Table::Desired => self.desired(fields, value),
             Table::Acked => node_row::<Acked>(fields, value).map(drop),
             Table::Details => self.details(fields, value),
+            Table::Absent => node_row::<Absence>(fields, value).map(drop),
             Table::Dead => self.letter(key, value),
             Table::DeadHistory => node_row::<Vec<dead::Episode>>(fields, value).map(drop),
             Table::Lane => self.lane(fields, value),

@@ -1,13 +1,16 @@
 //! The operations of each simulated service, and how a request names them.
 //!
-//! Covered: of SSM what a sweep reads; of Security Hub importing, reading back, `DescribeHub` and
+//! Covered: of SSM what a sweep reads; of Cloud Control `GetResource` of EC2 instances; of Security
+//! Hub importing, reading back, `DescribeHub` and
 //! `ListEnabledProductsForImport`; of STS `GetCallerIdentity` and `AssumeRole`. Anything else is
 //! unknown, which is answered as an error and counted.
 
+mod cloud_control;
 mod hub_import;
 mod hub_read;
 mod ssm;
 mod ssm_answers;
+mod ssm_associations;
 mod sts;
 
 use axum::http::{Method, request::Parts};
@@ -36,6 +39,7 @@ pub(super) struct Route {
     pub operation: String,
     /// The account whose role `AssumeRole` asks for.
     pub assumed_account: Option<String>,
+    pub assumed_role: Option<String>,
 }
 
 impl Route {
@@ -44,6 +48,9 @@ impl Route {
         let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
         if let Some(operation) = target.and_then(|target| target.strip_prefix("AmazonSSM.")) {
             return Some(Self::new(Protocol::AwsJson, Service::Ssm, operation));
+        }
+        if let Some(operation) = target.and_then(|target| target.strip_prefix("CloudApiService.")) {
+            return Some(Self::new(Protocol::AwsJson10, Service::CloudControl, operation));
         }
         if target.is_some() {
             return None;
@@ -64,7 +71,13 @@ impl Route {
     }
 
     fn new(protocol: Protocol, service: Service, operation: &str) -> Self {
-        Self { protocol, service, operation: operation.to_string(), assumed_account: None }
+        Self {
+            protocol,
+            service,
+            operation: operation.to_string(),
+            assumed_account: None,
+            assumed_role: None,
+        }
     }
 }
 
@@ -76,6 +89,11 @@ pub(super) fn sts(world: &World, caller: &Caller, route: &Route, body: &[u8]) ->
 /// Carries out an SSM operation; `None` if it is unknown.
 pub(super) fn ssm(world: &World, lane: &LaneWorld, route: &Route, body: &[u8]) -> Option<Outcome> {
     ssm::call(world, lane, &route.operation, body)
+}
+
+/// Carries out a Cloud Control operation; `None` if it is unknown.
+pub(super) fn cloud_control(lane: &LaneWorld, route: &Route, body: &[u8]) -> Option<Outcome> {
+    cloud_control::call(lane, &route.operation, body)
 }
 
 /// Carries out a Security Hub operation; `None` if it is unknown.
