@@ -121,7 +121,7 @@ impl Status {
             "no longer configured, what is open or waits there is kept until `patchferry lanes \
              retire`",
             &|lane| {
-                let left = lane.outbox_findings + lane.open_findings.total();
+                let left = lane.outbox_findings.saturating_add(lane.open_findings.total());
                 lane.state == LaneState::Orphaned && left > 0
             },
         );

@@ -140,7 +140,9 @@ impl BySeverity {
 
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.critical + self.high + self.medium + self.low + self.informational
+        [self.critical, self.high, self.medium, self.low, self.informational]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 }
 
