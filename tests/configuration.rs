@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test that can't go on fails
 
+mod queues;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use patchferry::{

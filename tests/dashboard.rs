@@ -23,7 +23,14 @@ const DASHBOARD: &str = include_str!("../dashboards/patchferry.json");
 const TARGET_LABELS: [&str; 2] = ["instance", "job"];
 
 /// Metrics that the dashboard need not show, with the reason.
-const NOT_SHOWN: [(&str, &str); 0] = [];
+const NOT_SHOWN: [(&str, &str); 5] = [
+    ("patchferry_events_total", EVENTS),
+    ("patchferry_event_lag_seconds", EVENTS),
+    ("patchferry_event_messages_held", EVENTS),
+    ("patchferry_event_queues", EVENTS),
+    ("patchferry_sqs_requests_total", EVENTS),
+];
+const EVENTS: &str = "only where queues are configured";
 
 struct Query {
     /// Panel and letter, for messages.

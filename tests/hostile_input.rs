@@ -7,6 +7,7 @@
 mod answers;
 mod configs;
 mod lines;
+mod messages;
 mod mutation;
 mod records;
 

@@ -11,6 +11,7 @@ mod daemon;
 mod dashboard;
 mod demo;
 mod drill;
+mod events;
 mod fail_points;
 mod handing_in;
 mod harness;

@@ -135,6 +135,8 @@ fn every_configuration_shown_is_read() {
     assert_eq!(load(shown[0]).lanes.expect("lanes are configured").len(), 3);
     assert!(load(shown[1]).finding.is_aws_parity());
     assert_eq!(shown.len(), 2, "another example wants a check of its own");
+    let queues = load(blocks(section("Events"), "toml")[0]).queues;
+    assert_eq!(queues[0].region.as_str(), "us-east-1");
 }
 
 #[test]
@@ -234,12 +236,13 @@ fn action(operation: &str) -> String {
 /// Operations of AWS's clients that the source calls, by the module that calls them.
 fn operations() -> BTreeSet<String> {
     let sources = files("src/aws", ".rs");
-    let (ssm, hub) = ("src/aws/ssm.rs", "src/aws/security_hub.rs");
+    let (ssm, hub, sqs) = ("src/aws/ssm.rs", "src/aws/security_hub.rs", "src/aws/sqs.rs");
     let mut found = BTreeSet::new();
     for (path, text) in &sources {
         let service = match path {
             path if path.ends_with(ssm) => "ssm",
             path if path.ends_with(hub) => "securityhub",
+            path if path.ends_with(sqs) => "sqs",
             _ => continue,
         };
         for (verb, _) in text.match_indices("client") {
@@ -251,6 +254,8 @@ fn operations() -> BTreeSet<String> {
             };
             let is_name = operation.chars().all(|c| c.is_ascii_lowercase() || c == '_');
             if is_name && operation.contains('_') && !NEVER_CALLED.contains(&operation) {
+                // A batch needs what each of its entries would.
+                let operation = operation.trim_end_matches("_batch");
                 found.insert(format!("{service}:{}", action(operation)));
             }
         }

@@ -6,4 +6,5 @@ mod faults;
 mod fleet;
 mod hub;
 mod rig;
+mod sqs;
 mod sts;

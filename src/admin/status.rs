@@ -35,6 +35,9 @@ pub struct Status {
     pub ingest_paused: Vec<String>,
     /// What operators have paused.
     pub pauses: Vec<PauseStatus>,
+    /// Queues that events come from; only a daemon that runs knows of them.
+    #[serde(default)]
+    pub event_queues: Vec<EventQueueStatus>,
     pub store: StoreStatus,
 }
 
@@ -60,6 +63,18 @@ pub struct LaneStatus {
     pub gone_withheld_nodes: u64,
     /// By an operator.
     pub ingest_paused: bool,
+}
+
+/// A queue that events come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventQueueStatus {
+    /// `account/region/name`.
+    pub queue: String,
+    /// `reading`, `paused`, `unavailable` or `held`.
+    pub state: String,
+    pub since_unix_ms: UnixMillis,
+    /// What SQS said last, if it can't be read.
+    pub note: Option<String>,
 }
 
 /// A pause that is in force.

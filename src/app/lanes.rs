@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::{StartError, settings};
 use crate::{
     aws::{AssumeRole, Aws},
-    config::{Config, LaneConfig},
+    config::{Config, LaneConfig, Role},
     metrics::Metrics,
     pipeline::{
         deliver::{LaneDelivery, LaneView},
-        ingest::{LaneIngest, LaneReads, SweepStatus},
+        ingest::{LaneIngest, LaneReads, SweepStatus, event::Awaited},
         session::LaneSession,
     },
     queue::{QueueError, Queues},
@@ -32,6 +32,9 @@ pub struct ServedLane {
     pub trigger: Arc<Notify>,
     pub sweeps: watch::Receiver<SweepStatus>,
     pub view: watch::Receiver<LaneView>,
+    /// What reads the lane, and the nodes that a sweep is to see.
+    pub(super) reads: Arc<LaneReads>,
+    pub(super) awaited: Arc<Awaited>,
 }
 
 /// What all lanes share.
@@ -72,11 +75,7 @@ async fn spawn_one(
     shutdown: &CancellationToken,
 ) -> ServedLane {
     let LaneConfig { lane, role } = config;
-    let role = role.map(|role| AssumeRole {
-        role_arn: role.arn,
-        external_id: role.external_id.map(|id| id.expose().to_string()),
-        session_name: session_name(),
-    });
+    let role = role.map(assumed);
     let session = Arc::new(LaneSession::new(Arc::clone(&shared.aws), lane.clone(), role).await);
     let trigger = Arc::new(Notify::new());
     let (status, sweeps) = watch::channel(SweepStatus::default());
@@ -87,10 +86,12 @@ async fn spawn_one(
         Arc::clone(shared.metrics),
         shared.config.ingest.ssm_requests_per_second,
     );
+    let (reads, awaited) = (Arc::new(reads), Arc::new(Awaited::default()));
     let ingest = LaneIngest {
-        reads: Arc::new(reads),
-        settings: settings::ingest(shared.config),
+        reads: Arc::clone(&reads),
+        settings: settings::ingest(shared.config, &lane.region),
         trigger: Arc::clone(&trigger),
+        awaited: Arc::clone(&awaited),
         status,
     };
     let delivery = LaneDelivery {
@@ -102,7 +103,16 @@ async fn spawn_one(
     };
     tasks.spawn(ingest.run(shutdown.clone()));
     tasks.spawn(delivery.run(shutdown.clone()));
-    ServedLane { lane, trigger, sweeps, view }
+    ServedLane { lane, trigger, sweeps, view, reads, awaited }
+}
+
+/// A configured role, as it is assumed.
+pub(super) fn assumed(role: Role) -> AssumeRole {
+    AssumeRole {
+        role_arn: role.arn,
+        external_id: role.external_id.map(|id| id.expose().to_string()),
+        session_name: session_name(),
+    }
 }
 
 /// Tells the reader of a `CloudTrail` log which machine it was.

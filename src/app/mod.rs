@@ -2,6 +2,7 @@
 //!
 //! - [`settings`]: what of the configuration each stage is told.
 //! - [`lanes`]: which lanes are served, and their tasks.
+//! - [`events`]: which queues events come from.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
@@ -9,6 +10,7 @@
 //! - [`offline`]: the same store, looked at while no daemon runs.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
+mod events;
 mod housekeeping;
 pub mod ingest;
 mod lanes;
@@ -28,8 +30,8 @@ use std::{
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::lanes::ServedLane;
 use self::observe::Observer;
+pub use self::{events::ServedQueue, lanes::ServedLane};
 use crate::{
     admin::{
         handler::Admin,
@@ -140,20 +142,17 @@ impl App {
         spawn_middle(&mut tasks, &queues, &metrics, &config, &shutdown);
         let retention = Retention { receipts_kept: config.store.receipts_kept };
         tasks.spawn(housekeeping::run(queues.clone(), retention, shutdown.clone()));
-        let lanes = lanes::spawn(
-            &mut tasks,
-            lane_configs,
-            &lanes::Shared {
-                config: &config,
-                aws: Arc::new(aws),
-                queues: &queues,
-                metrics: &metrics,
-            },
-            &shutdown,
-        )
-        .await;
+        let shared = lanes::Shared {
+            config: &config,
+            aws: Arc::new(aws),
+            queues: &queues,
+            metrics: &metrics,
+        };
+        let lanes = lanes::spawn(&mut tasks, lane_configs, &shared, &shutdown).await;
+        let event_queues = events::spawn(&mut tasks, &lanes, &shared, &shutdown);
         let observer =
-            Arc::new(Observer::new(queues.clone(), Arc::clone(&metrics), &lanes, started_at));
+            Observer::new(queues.clone(), Arc::clone(&metrics), &lanes, event_queues, started_at);
+        let observer = Arc::new(observer);
         observer.refresh().await;
 
         let mut app = Self {
@@ -212,6 +211,11 @@ impl App {
 
     pub fn lane(&self, lane: &Lane) -> Option<&ServedLane> {
         self.lanes.iter().find(|served| served.lane == *lane)
+    }
+
+    /// Queues that events come from.
+    pub fn event_queues(&self) -> &[ServedQueue] {
+        &self.observer.event_queues
     }
 
     pub fn queues(&self) -> &Queues {

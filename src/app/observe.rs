@@ -7,7 +7,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ServedLane,
+    ServedLane, ServedQueue,
     ingest::{RunningIngest, Taking},
     offline, watchdog,
 };
@@ -15,9 +15,9 @@ use crate::{
     admin::{
         handler::Host,
         http::{Health, StatusSource},
-        status::{LaneStatus, QueueStatus, Status, StoreStatus},
+        status::{EventQueueStatus, LaneStatus, QueueStatus, Status, StoreStatus},
     },
-    metrics::{LaneState, Metrics, PauseReason, Queue, StoreAlarm},
+    metrics::{EventQueueState, Label as _, LaneState, Metrics, PauseReason, Queue, StoreAlarm},
     pipeline::{deliver::LaneView, ingest::SweepStatus},
     queue::{PauseWhat, QueueError, Queues},
     record::{Lane, Reason, Severity, Stage, UnixMillis},
@@ -37,6 +37,7 @@ pub(super) struct Observer {
     pub metrics: Arc<Metrics>,
     pub started_at: UnixMillis,
     served: HashMap<Lane, Looked>,
+    pub event_queues: Vec<ServedQueue>,
     ingest: RunningIngest,
 }
 
@@ -45,6 +46,7 @@ impl Observer {
         queues: Queues,
         metrics: Arc<Metrics>,
         lanes: &[ServedLane],
+        event_queues: Vec<ServedQueue>,
         started_at: UnixMillis,
     ) -> Self {
         let names = lanes.iter().map(|lane| lane.lane.clone());
@@ -56,7 +58,7 @@ impl Observer {
                 (lane.lane.clone(), looked)
             })
             .collect();
-        Self { queues, metrics, started_at, served, ingest }
+        Self { queues, metrics, started_at, served, event_queues, ingest }
     }
 
     pub async fn run(&self, shutdown: CancellationToken) {
@@ -107,6 +109,7 @@ impl Observer {
         metrics.stubborn_findings.set(f64_of(stubborn));
         self.refresh_store();
         self.refresh_pauses();
+        self.refresh_event_queues();
         Ok(())
     }
 
@@ -156,6 +159,28 @@ impl Observer {
         gauge.set(if paused { 1.0 } else { 0.0 });
     }
 
+    fn refresh_event_queues(&self) {
+        let states: Vec<EventQueueState> =
+            self.event_queues.iter().map(|queue| queue.status.borrow().state).collect();
+        for state in EventQueueState::VALUES {
+            let queues = states.iter().filter(|it| *it == state).count();
+            self.metrics.event_queues[*state].set(f64_of(queues as u64));
+        }
+    }
+
+    fn event_queues(&self) -> Vec<EventQueueStatus> {
+        let shown = self.event_queues.iter().map(|queue| {
+            let status = queue.status.borrow().clone();
+            EventQueueStatus {
+                queue: queue.name.clone(),
+                state: status.state.value().into(),
+                since_unix_ms: status.since,
+                note: status.note,
+            }
+        });
+        shown.collect()
+    }
+
     /// Served lanes, and those that only have something in the store left.
     fn all_lanes(&self) -> Vec<Lane> {
         let mut lanes = self.queues.lanes();
@@ -170,6 +195,7 @@ impl Observer {
     async fn current_status(&self) -> Result<Status, QueueError> {
         let mut status = offline::status(&self.queues, self.started_at).await?;
         status.latency = self.metrics.latency_summary();
+        status.event_queues = self.event_queues();
         status
             .lanes
             .retain(|lane| self.served.contains_key(&lane.lane) || lane.outbox_findings > 0);
@@ -257,12 +283,12 @@ fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
         stubborn_findings: 0,
         ingest_paused: Vec::new(),
         pauses: Vec::new(),
+        event_queues: Vec::new(),
         store: StoreStatus::default(),
     }
 }
 
 fn queue_label(name: &str) -> Option<Queue> {
-    use crate::metrics::Label as _;
     Queue::VALUES.iter().copied().find(|queue| queue.value() == name)
 }
 

@@ -16,7 +16,7 @@
 //! ambient identity · `http` the one connection pool · [`fault`] and [`hold`] what can go wrong,
 //! `classify` how it is told ·
 //! [`ssm`] reads a lane's fleet · [`asff`] renders findings · [`security_hub`] writes and reads
-//! the hub · [`digest`] a patch list in one number.
+//! the hub · [`sqs`] an events queue · [`digest`] a patch list in one number.
 
 pub mod asff;
 mod classify;
@@ -29,6 +29,7 @@ mod http;
 mod page;
 mod read_back;
 pub mod security_hub;
+pub mod sqs;
 pub mod ssm;
 mod ssm_rows;
 
@@ -45,4 +46,5 @@ pub use page::Page;
 pub use security_hub::{
     FailedFinding, HubQuery, HubRecord, HubSwitch, HubWorkflow, ImportReply, SecurityHub,
 };
-pub use ssm::{ComplianceRow, NodeRow, PatchRow, PatchStateRow, Ssm};
+pub use sqs::{FailedEntry, QueueMessage, Receipt, Sqs};
+pub use ssm::{ComplianceRow, ItemRow, NodeRow, PatchRow, PatchStateRow, Ssm};

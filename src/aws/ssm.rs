@@ -18,16 +18,19 @@ use std::{
 use aws_config::SdkConfig;
 use aws_sdk_ssm::{
     Client,
-    types::{ComplianceQueryOperatorType, ComplianceStringFilter, PatchOrchestratorFilter},
+    types::{
+        ComplianceQueryOperatorType, ComplianceStringFilter, InstanceInformationStringFilter,
+        PatchOrchestratorFilter,
+    },
 };
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 
 use super::{
-    AwsError, Fault, Page, Unavailability, classify::classify, connect::retry_partition,
-    http::CONNECT_TIMEOUT, ssm_rows,
+    AwsError, Fault, HoldReason, Page, Unavailability, classify::classify,
+    connect::retry_partition, http::CONNECT_TIMEOUT, ssm_rows,
 };
 use crate::record::{
-    Lane, NodeId, PatchDetail, Text,
+    Lane, NodeId, PatchDetail, Text, UnixMillis,
     observation::{NodeInfo, RawCompliance, RawPatchState},
 };
 
@@ -67,6 +70,16 @@ pub struct PatchStateRow {
     pub state: RawPatchState,
 }
 
+/// A `ListComplianceItems` row of type `Patch` that makes its node non-compliant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemRow {
+    /// By the baseline's compliance level.
+    pub severity: Text<32>,
+    pub execution_id: Option<Text<100>>,
+    pub execution_type: Option<Text<50>>,
+    pub execution_time: Option<UnixMillis>,
+}
+
 /// A `DescribeInstancePatches` row that makes its node non-compliant.
 pub type PatchRow = PatchDetail;
 
@@ -78,6 +91,8 @@ pub struct Ssm {
     /// AWS has called the filter of `patches` invalid. Then no later page may use it either: the
     /// token of an unfiltered page means nothing to a filtered one.
     filter_refused: Arc<AtomicBool>,
+    /// The same, of `non_compliant_items`.
+    item_filter_refused: Arc<AtomicBool>,
 }
 
 impl Ssm {
@@ -96,6 +111,7 @@ impl Ssm {
             client: Client::from_conf(config),
             lane: Arc::new(lane),
             filter_refused: Arc::default(),
+            item_filter_refused: Arc::default(),
         }
     }
 
@@ -104,11 +120,7 @@ impl Ssm {
         &self,
         from: Option<String>,
     ) -> Result<Page<ComplianceRow>, AwsError> {
-        let patch_only = ComplianceStringFilter::builder()
-            .key("ComplianceType")
-            .values("Patch")
-            .r#type(ComplianceQueryOperatorType::Equal)
-            .build();
+        let patch_only = equals("ComplianceType", "Patch");
         let answer = self
             .client
             .list_resource_compliance_summaries()
@@ -134,6 +146,78 @@ impl Ssm {
             .map_err(|error| self.failed("DescribeInstanceInformation", classify(&error)))?;
         let items = answer.instance_information_list();
         Ok(page(items, ssm_rows::node_row, answer.next_token()))
+    }
+
+    /// What each of at most [`PATCH_STATE_NODES_MAX`] nodes is. Those that SSM doesn't manage, and
+    /// those that are off, are absent.
+    pub async fn node_information_of(
+        &self,
+        nodes: &[NodeId],
+        from: Option<String>,
+    ) -> Result<Page<NodeRow>, AwsError> {
+        let ids = nodes.iter().map(ToString::to_string).collect();
+        let filter =
+            InstanceInformationStringFilter::builder().key("InstanceIds").set_values(Some(ids));
+        let filter = filter.build().map_err(|error| {
+            let fault = Fault::Held {
+                reason: HoldReason::Misconfigured,
+                detail: Text::truncated(&error.to_string()),
+            };
+            self.failed("DescribeInstanceInformation", fault)
+        })?;
+        let answer = self
+            .client
+            .describe_instance_information()
+            .filters(filter)
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("DescribeInstanceInformation", classify(&error)))?;
+        let items = answer.instance_information_list();
+        Ok(page(items, ssm_rows::node_row, answer.next_token()))
+    }
+
+    /// The items that make a node's patches non-compliant. AWS is asked for those only; if it calls
+    /// that filter invalid, for all, and the others are dropped here: a page may then be empty and
+    /// still have a successor.
+    pub async fn non_compliant_items(
+        &self,
+        node: &NodeId,
+        from: Option<String>,
+    ) -> Result<Page<ItemRow>, AwsError> {
+        let filtered = !self.item_filter_refused.load(Ordering::Relaxed);
+        match self.items_filtered(node, from.clone(), filtered).await {
+            Err(AwsError { fault: Fault::Refused { code, .. }, .. })
+                if filtered && code.as_str() == "InvalidFilter" =>
+            {
+                self.item_filter_refused.store(true, Ordering::Relaxed);
+                self.items_filtered(node, from, false).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn items_filtered(
+        &self,
+        node: &NodeId,
+        from: Option<String>,
+        filtered: bool,
+    ) -> Result<Page<ItemRow>, AwsError> {
+        let mut filters = vec![equals("ComplianceType", "Patch")];
+        filters.extend(filtered.then(|| equals("Status", "NON_COMPLIANT")));
+        let answer = self
+            .client
+            .list_compliance_items()
+            .resource_ids(node.as_str())
+            .resource_types("ManagedInstance")
+            .set_filters(Some(filters))
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("ListComplianceItems", classify(&error)))?;
+        Ok(page(answer.compliance_items(), ssm_rows::item_row, answer.next_token()))
     }
 
     /// The patch states of at most [`PATCH_STATE_NODES_MAX`] nodes.
@@ -266,6 +350,14 @@ impl fmt::Debug for Ssm {
 fn lacks_operation(fault: &Fault) -> bool {
     matches!(fault, Fault::Unavailable { kind: Unavailability::BadBody, detail }
         if detail.as_str().contains("operation was not specified"))
+}
+
+fn equals(key: &str, value: &str) -> ComplianceStringFilter {
+    ComplianceStringFilter::builder()
+        .key(key)
+        .values(value)
+        .r#type(ComplianceQueryOperatorType::Equal)
+        .build()
 }
 
 fn page<S, R>(items: &[S], row: impl Fn(&S) -> Option<R>, next: Option<&str>) -> Page<R> {

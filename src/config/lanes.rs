@@ -9,7 +9,7 @@ use std::{collections::HashMap, fmt};
 
 use super::{
     error::{Fault, Origin, Problem},
-    file::{LaneEntry, Setting, expect_text},
+    file::{ListEntry, Setting, expect_text},
     rules::{Raw, shortened, wrong_type},
 };
 use crate::record::{AccountId, Lane, Region};
@@ -51,7 +51,7 @@ impl fmt::Debug for ExternalId {
 }
 
 /// Checks each entry, then all of them together. Empty only if there are problems.
-pub(super) fn read(entries: &[LaneEntry], problems: &mut Vec<Problem>) -> Vec<LaneConfig> {
+pub(super) fn read(entries: &[ListEntry], problems: &mut Vec<Problem>) -> Vec<LaneConfig> {
     let mut reader = Reader { problems, lanes: Vec::new(), seen: HashMap::new() };
     for entry in entries {
         reader.entry(entry);
@@ -74,7 +74,7 @@ impl Reader<'_> {
         self.problem(origin, Fault::Invalid { key: key.into(), reason });
     }
 
-    fn entry(&mut self, entry: &LaneEntry) {
+    fn entry(&mut self, entry: &ListEntry) {
         let account = self.account(entry);
         let regions = self.regions(entry);
         let role = self.role(entry, account);
@@ -84,7 +84,7 @@ impl Reader<'_> {
         }
     }
 
-    fn setting<'e>(&mut self, entry: &'e LaneEntry, key: &str) -> Option<&'e Setting> {
+    fn setting<'e>(&mut self, entry: &'e ListEntry, key: &str) -> Option<&'e Setting> {
         let setting = entry.settings.get(key);
         if setting.is_none() {
             self.invalid(&entry.origin, key, "missing from this `[[lanes]]`".into());
@@ -92,7 +92,7 @@ impl Reader<'_> {
         setting
     }
 
-    fn account(&mut self, entry: &LaneEntry) -> Option<AccountId> {
+    fn account(&mut self, entry: &ListEntry) -> Option<AccountId> {
         let key = "lanes.account";
         let setting = self.setting(entry, key)?;
         let parsed = match &setting.raw {
@@ -106,7 +106,7 @@ impl Reader<'_> {
         parsed.map_err(|fault| self.problem(&setting.origin, fault)).ok()
     }
 
-    fn regions(&mut self, entry: &LaneEntry) -> Vec<Region> {
+    fn regions(&mut self, entry: &ListEntry) -> Vec<Region> {
         let key = "lanes.regions";
         let Some(setting) = self.setting(entry, key) else { return Vec::new() };
         let expected = "a list of Regions such as [\"us-east-1\"]";
@@ -135,7 +135,7 @@ impl Reader<'_> {
 
     /// Outer `None`: there is a role, but it is wrong.
     #[allow(clippy::option_option)]
-    fn role(&mut self, entry: &LaneEntry, account: Option<AccountId>) -> Option<Option<Role>> {
+    fn role(&mut self, entry: &ListEntry, account: Option<AccountId>) -> Option<Option<Role>> {
         let external_id = entry.settings.get("lanes.external_id");
         let Some(setting) = entry.settings.get("lanes.role_arn") else {
             if let Some(setting) = external_id {
@@ -145,37 +145,23 @@ impl Reader<'_> {
             return Some(None);
         };
         let external_id = match external_id {
-            Some(setting) => Some(self.external_id(setting)?),
+            Some(setting) => match check_external_id("lanes.external_id", &setting.raw) {
+                Ok(id) => Some(id),
+                Err(fault) => {
+                    self.problem(&setting.origin, fault);
+                    return None;
+                }
+            },
             None => None,
         };
         let arn = expect_text("lanes.role_arn", setting)
-            .and_then(|text| check_role_arn(text, account))
+            .and_then(|text| check_role_arn("lanes.role_arn", text, account))
             .map_err(|fault| self.problem(&setting.origin, fault))
             .ok()?;
         Some(Some(Role { arn, external_id }))
     }
 
-    /// 2 to 1224 characters of `[\w+=,.@:\/-]` (STS model, `externalIdType`).
-    fn external_id(&mut self, setting: &Setting) -> Option<ExternalId> {
-        let key = "lanes.external_id";
-        let allowed = |b: u8| {
-            b.is_ascii_alphanumeric()
-                || matches!(b, b'_' | b'+' | b'=' | b',' | b'.' | b'@' | b':' | b'/' | b'-')
-        };
-        match &setting.raw {
-            Raw::String(text) if (2..=1224).contains(&text.len()) && text.bytes().all(allowed) => {
-                Some(ExternalId(text.clone()))
-            }
-            // Never repeated in a message.
-            _ => {
-                let reason = "must be a string of 2 to 1224 letters, digits and _+=,.@:/-".into();
-                self.invalid(&setting.origin, key, reason);
-                None
-            }
-        }
-    }
-
-    fn lane(&mut self, entry: &LaneEntry, lane: Lane, role: Option<Role>) {
+    fn lane(&mut self, entry: &ListEntry, lane: Lane, role: Option<Role>) {
         if let Some(first) = self.seen.get(&lane) {
             let reason = format!("lane {lane} is already given at {first}");
             return self.invalid(&entry.origin, "lanes", reason);
@@ -211,9 +197,31 @@ impl Reader<'_> {
     }
 }
 
+/// 2 to 1224 characters of `[\w+=,.@:\/-]` (STS model, `externalIdType`).
+pub(super) fn check_external_id(key: &str, raw: &Raw) -> Result<ExternalId, Fault> {
+    let allowed = |b: u8| {
+        b.is_ascii_alphanumeric()
+            || matches!(b, b'_' | b'+' | b'=' | b',' | b'.' | b'@' | b':' | b'/' | b'-')
+    };
+    match raw {
+        Raw::String(text) if (2..=1224).contains(&text.len()) && text.bytes().all(allowed) => {
+            Ok(ExternalId(text.clone()))
+        }
+        // Never repeated in a message.
+        _ => {
+            let reason = "must be a string of 2 to 1224 letters, digits and _+=,.@:/-".into();
+            Err(Fault::Invalid { key: key.into(), reason })
+        }
+    }
+}
+
 /// 20 to 2048 characters (STS model, `arnType`), a role, in `account` if that is known.
-fn check_role_arn(text: &str, account: Option<AccountId>) -> Result<String, Fault> {
-    let invalid = |reason: String| Fault::Invalid { key: "lanes.role_arn".into(), reason };
+pub(super) fn check_role_arn(
+    key: &str,
+    text: &str,
+    account: Option<AccountId>,
+) -> Result<String, Fault> {
+    let invalid = |reason: String| Fault::Invalid { key: key.into(), reason };
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let owner = match parts[..] {
         ["arn", _, "iam", "", owner, resource]
@@ -230,9 +238,10 @@ fn check_role_arn(text: &str, account: Option<AccountId>) -> Result<String, Faul
             )));
         }
     };
+    let of = if key.starts_with("sqs") { "the queue" } else { "the lane" };
     match account {
         Some(account) if account.as_str() != owner => Err(invalid(format!(
-            "`{}` is a role of account {owner}, but the lane's account is {account}",
+            "`{}` is a role of account {owner}, but {of}'s account is {account}",
             shortened(text)
         ))),
         _ => Ok(text.to_string()),

@@ -121,6 +121,24 @@ pub struct RawPatchState {
     pub other_non_compliant: i32,
 }
 
+impl RawPatchState {
+    /// Missing, failed, rejected or pending a reboot, or any of the three overlapping counts.
+    #[must_use]
+    pub fn says_non_compliant(&self) -> bool {
+        [
+            self.missing,
+            self.failed,
+            self.installed_rejected,
+            self.installed_pending_reboot,
+            self.critical_non_compliant,
+            self.security_non_compliant,
+            self.other_non_compliant,
+        ]
+        .into_iter()
+        .any(|count| count > 0)
+    }
+}
+
 /// What `DescribeInstanceInformation` says of the node itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NodeInfo {

@@ -13,6 +13,7 @@ pub enum Service {
     Ssm,
     SecurityHub,
     Sts,
+    Sqs,
 }
 
 /// Which calls a fault concerns.

@@ -1,4 +1,4 @@
-//! Answers, errors, and how each of AWS's three wire protocols writes them.
+//! Answers, errors, and how each of AWS's wire protocols writes them.
 
 use std::{borrow::Cow, convert::Infallible, time::Duration};
 
@@ -13,6 +13,8 @@ use serde_json::json;
 pub(super) enum Protocol {
     /// awsJson1.1: SSM.
     AwsJson,
+    /// awsJson1.0: SQS.
+    AwsJson10,
     /// restJson1: Security Hub.
     RestJson,
     /// awsQuery: STS.
@@ -54,7 +56,9 @@ impl Protocol {
     pub(super) fn error(self, error: &ApiError) -> Reply {
         let (code, message) = (&*error.code, error.message.as_str());
         let body = match self {
-            Self::AwsJson => json!({"__type": code, "message": message}).to_string(),
+            Self::AwsJson | Self::AwsJson10 => {
+                json!({"__type": code, "message": message}).to_string()
+            }
             Self::RestJson => json!({"Code": code, "Message": message}).to_string(),
             Self::Query => format!(
                 "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error>\
@@ -74,6 +78,7 @@ impl Protocol {
     fn content_type(self) -> &'static str {
         match self {
             Self::AwsJson => "application/x-amz-json-1.1",
+            Self::AwsJson10 => "application/x-amz-json-1.0",
             Self::RestJson => "application/json",
             Self::Query => "text/xml",
         }

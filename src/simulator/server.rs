@@ -90,7 +90,7 @@ async fn answer(world: &World, request: Request) -> Answer {
         }
     };
     let lane = world.lanes.get(&SimLane::new(&caller.account, &caller.region));
-    if lane.is_none() && route.service != Service::Sts {
+    if lane.is_none() && !matches!(route.service, Service::Sts | Service::Sqs) {
         return Answer::Whole(
             route.protocol.error(&unidentified(Unidentified::UnknownKey, route.service)),
         );
@@ -121,6 +121,7 @@ fn expired_token(service: Service) -> ApiError {
         Service::Ssm => (400, "ExpiredTokenException"),
         Service::SecurityHub => (403, "ExpiredTokenException"),
         Service::Sts => (403, "ExpiredToken"),
+        Service::Sqs => (403, "ExpiredToken"),
     };
     ApiError::new(status, code, "The security token included in the request is expired")
 }
@@ -171,10 +172,13 @@ impl Identified<'_> {
         if let Some(error) = self.over_quota() {
             return Answer::Whole(self.route.protocol.error(&error));
         }
-        match faults.iter().find_map(|fault| self.instead(fault)) {
-            Some(reply) => Answer::Whole(reply),
-            None => self.after(self.carry_out(&faults), &faults),
+        if let Some(reply) = faults.iter().find_map(|fault| self.instead(fault)) {
+            return Answer::Whole(reply);
         }
+        if !self.wait_for_messages().await {
+            return closed_at_once();
+        }
+        self.after(self.carry_out(&faults), &faults)
     }
 
     /// Counts the request; an import is in flight until the guard goes.
@@ -230,12 +234,31 @@ impl Identified<'_> {
         true
     }
 
+    /// A long poll waits until its queue has something to give; false if the world stopped
+    /// meanwhile.
+    async fn wait_for_messages(&self) -> bool {
+        /// The simulator's clock may be anybody's, so that nobody says when it has moved.
+        const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+        let Some((queue, patience)) = wire::long_poll(&self.caller, &self.route, &self.body) else {
+            return true;
+        };
+        let Some(queue) = self.world.queues.get(&queue) else { return true };
+        let until = Instant::now() + patience;
+        while Instant::now() < until && !lock(queue).has_visible(self.world.now_ms()) {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                () = self.world.stop.cancelled() => return false,
+            }
+        }
+        true
+    }
+
     fn over_quota(&self) -> Option<ApiError> {
         let lane = self.lane?;
         let now = Instant::now();
         let mut buckets = lock(&lane.buckets);
         let bucket = match (self.route.service, self.route.operation.as_str()) {
-            (Service::Sts, _) => return None,
+            (Service::Sts | Service::Sqs, _) => return None,
             (Service::Ssm, _) => &mut buckets.ssm,
             (Service::SecurityHub, wire::IMPORT) => &mut buckets.import,
             (Service::SecurityHub, wire::GET_FINDINGS) => &mut buckets.get_findings,
@@ -284,6 +307,7 @@ impl Identified<'_> {
         let protocol = self.route.protocol;
         let result = match (self.route.service, self.lane) {
             (Service::Sts, _) => wire::sts(self.world, &self.caller, &self.route, &self.body),
+            (Service::Sqs, _) => wire::sqs(self.world, &self.caller, &self.route, &self.body),
             (Service::Ssm, Some(lane)) => wire::ssm(self.world, lane, &self.route, &self.body),
             (Service::SecurityHub, Some(lane)) => {
                 wire::hub(self.world, lane, &self.route, &self.body, faults)
@@ -321,6 +345,7 @@ fn throttled(service: Service) -> ApiError {
         Service::Ssm => ApiError::new(400, "ThrottlingException", "Rate exceeded"),
         Service::SecurityHub => ApiError::new(429, "TooManyRequestsException", "Too Many Requests"),
         Service::Sts => ApiError::new(400, "Throttling", "Rate exceeded"),
+        Service::Sqs => ApiError::new(400, "RequestThrottled", "Rate exceeded"),
     }
 }
 
@@ -329,6 +354,7 @@ fn access_denied(service: Service, caller: &Caller, operation: &str) -> ApiError
         Service::Ssm => (400, "AccessDeniedException", "ssm"),
         Service::SecurityHub => (403, "AccessDeniedException", "securityhub"),
         Service::Sts => (403, "AccessDenied", "sts"),
+        Service::Sqs => (403, "AccessDeniedException", "sqs"),
     };
     let user = format!("arn:aws:iam::{}:user/simulated", caller.account);
     ApiError::new(

@@ -3,6 +3,7 @@
 mod credentials;
 mod http;
 mod hub;
+mod sqs;
 mod ssm;
 mod wire;
 

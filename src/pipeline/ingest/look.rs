@@ -77,7 +77,17 @@ impl<'a> Look<'a> {
     ) -> Result<usize, IngestError> {
         let ids: Vec<NodeId> =
             group.iter().filter_map(|candidate| candidate.node.as_str().parse().ok()).collect();
-        let mut states = self.patch_states(&ids).await?;
+        let states = self.patch_states(&ids).await?;
+        self.accept_with(group, states, named).await
+    }
+
+    /// The same, of nodes whose patch states are known already.
+    pub async fn accept_with(
+        &mut self,
+        group: Vec<Candidate>,
+        mut states: HashMap<String, RawPatchState>,
+        named: Named,
+    ) -> Result<usize, IngestError> {
         let mut accepted = Vec::with_capacity(group.len());
         for Candidate { node, compliance, info, mut seen, non_compliant } in group {
             let (list, patches) = match self.patch_list(node.as_str(), non_compliant).await {
@@ -112,7 +122,6 @@ impl<'a> Look<'a> {
         self.hand_over(accepted).await
     }
 
-    #[expect(dead_code, reason = "for nodes that are gone")]
     /// Accepts that these nodes are gone: a read of its own, which told so.
     pub async fn accept_gone(
         &self,
@@ -160,7 +169,8 @@ impl<'a> Look<'a> {
         }
     }
 
-    async fn patch_states(
+    /// What `DescribeInstancePatchStates` says of at most [`GROUP_NODES_MAX`] nodes.
+    pub async fn patch_states(
         &self,
         ids: &[NodeId],
     ) -> Result<HashMap<String, RawPatchState>, IngestError> {

@@ -9,11 +9,13 @@
 //! - [`change`]: which nodes are worth a closer look (pure); [`look`]: that look.
 //! - [`reads`]: requests at the lane's pace, tried again.
 //! - [`file`]: lines that somebody hands in, without a sweep.
+//! - [`event`]: nodes that something is known to have happened to, between two sweeps.
 //!
 //! Deliberately doesn't know: what becomes of what it accepts.
 
 mod change;
 mod error;
+pub mod event;
 pub mod file;
 mod look;
 mod reads;
@@ -31,13 +33,13 @@ pub use error::{IngestError, Skipped};
 pub use reads::LaneReads;
 pub use sweep::SweepReport;
 
+use self::event::Awaited;
 use super::backoff::LaneBackoff;
 use crate::{
     aws::{AwsError, Fault, patch_digest},
     metrics::{LaneMetrics, Metrics},
     queue::{QueueError, Queues, details},
     record::{Lane, PatchDetail, ReadNumber, UnixMillis, observation::PatchList},
-    store::{Commit, StoreError},
 };
 
 /// A lane without nodes is looked at hourly.
@@ -81,6 +83,8 @@ pub struct LaneIngest {
     pub settings: Settings,
     /// Sweeps at once when notified.
     pub trigger: Arc<Notify>,
+    /// Nodes that events have left to a sweep.
+    pub awaited: Arc<Awaited>,
     pub status: watch::Sender<SweepStatus>,
 }
 
@@ -140,7 +144,10 @@ impl LaneIngest {
     async fn sweep(&self) -> Result<SweepReport, IngestError> {
         let began = Instant::now();
         let lane = self.reads.lane();
-        let report = sweep::Sweep::new(&self.reads, &self.settings).run().await?;
+        self.awaited.begin();
+        let swept = sweep::Sweep::new(&self.reads, &self.settings, &self.awaited).run().await;
+        self.awaited.end(swept.is_ok());
+        let report = swept?;
         self.metrics().sweep_seconds.record(began.elapsed().as_secs_f64());
         self.complete(lane, &report, &self.metrics().lane(lane));
         Ok(report)
@@ -194,11 +201,8 @@ impl LaneIngest {
     /// While the store is full there is no point in asking SSM. `Some` if shutdown came first.
     async fn wait_for_room(&self, shutdown: &CancellationToken) -> Result<Option<()>, QueueError> {
         loop {
-            // An empty commit has the committer look at the space anew.
-            match self.queues().store().commit(Commit::ingest(0), |_| Ok(())).await {
-                Ok(()) => return Ok(None),
-                Err(StoreError::Full(_)) => {}
-                Err(error) => return Err(error.into()),
+            if self.queues().has_room().await? {
+                return Ok(None);
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(Some(())),

@@ -16,6 +16,7 @@ use super::{
     Settings,
     change::{self, Yardstick},
     error::IngestError,
+    event::Awaited,
     look::{Candidate, GROUP_NODES_MAX, Look, Named},
     reads::{LaneReads, Read},
 };
@@ -77,13 +78,14 @@ impl Packed {
 pub(super) struct Sweep<'a> {
     reads: &'a LaneReads,
     settings: &'a Settings,
+    awaited: &'a Awaited,
     look: Look<'a>,
 }
 
 impl<'a> Sweep<'a> {
-    pub fn new(reads: &'a LaneReads, settings: &'a Settings) -> Self {
+    pub fn new(reads: &'a LaneReads, settings: &'a Settings, awaited: &'a Awaited) -> Self {
         let look = Look::new(reads, Source::Sweep, settings.patch_details);
-        Self { reads, settings, look }
+        Self { reads, settings, awaited, look }
     }
 
     /// Reads the whole fleet once.
@@ -154,8 +156,8 @@ impl<'a> Sweep<'a> {
             refresh_after: self.settings.refresh_after,
             now: named.at,
         };
-        let ids = rows.iter().map(|row| row.node.to_string()).collect();
-        let before = self.reads.queues().seen(self.reads.lane(), ids).await?;
+        let ids: Vec<String> = rows.iter().map(|row| row.node.to_string()).collect();
+        let before = self.reads.queues().seen(self.reads.lane(), ids.clone()).await?;
         let mut changed = Vec::new();
         for (ComplianceRow { node, compliance }, before) in rows.into_iter().zip(before) {
             tally(report, &compliance, named.at);
@@ -176,6 +178,7 @@ impl<'a> Sweep<'a> {
         for group in groups(changed) {
             report.accepted += self.look.accept(group, named).await?;
         }
+        self.awaited.took(ids.iter().map(String::as_str));
         Ok(())
     }
 

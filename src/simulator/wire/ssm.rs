@@ -179,6 +179,9 @@ fn describe_patches(fleet: &Fleet, body: &[u8]) -> Result<Value, ApiError> {
     page_by_offset("Patches", patches, request.next_token.as_deref(), page)
 }
 
+/// Filters of single items.
+const ITEM_KEYS: [&str; 2] = ["Status", "Severity"];
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct ListItems {
@@ -200,9 +203,16 @@ fn list_items(fleet: &Fleet, body: &[u8]) -> Result<Value, ApiError> {
     if request.resource_types.iter().any(|kind| kind != "ManagedInstance") {
         return Err(ApiError::new(400, "InvalidResourceType", "Only ManagedInstance is valid"));
     }
-    let is_asked = asks_for_patch(&request.filters)?;
+    let (of_items, of_type): (Vec<_>, Vec<_>) =
+        request.filters.into_iter().partition(|filter| ITEM_KEYS.contains(&filter.key.as_str()));
+    let is_asked = asks_for_patch(&of_type)?;
     let node = fleet.nodes.get(id).filter(|_| is_asked);
-    let items = node.into_iter().flat_map(answers::compliance_items);
+    let items = node.into_iter().flat_map(answers::compliance_items).filter(|item| {
+        of_items.iter().all(|filter| {
+            let actual = item[&filter.key].as_str().unwrap_or_default();
+            filter.values.iter().any(|value| value == actual)
+        })
+    });
     page_by_offset("ComplianceItems", items, request.next_token.as_deref(), page)
 }
 
