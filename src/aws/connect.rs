@@ -19,7 +19,7 @@ use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use aws_types::sdk_config::SharedTimeSource;
 
 use super::{
-    AwsError, Fault, HoldReason, SecurityHub, Sqs, Ssm,
+    AwsError, CloudControl, Fault, HoldReason, SecurityHub, Sqs, Ssm,
     classify::classify,
     credentials::{CachedCredentials, RENEWAL_MARGIN},
     http::{self, CONNECT_TIMEOUT, HttpSetupError},
@@ -68,6 +68,7 @@ pub struct Aws {
 pub struct LaneClients {
     pub ssm: Ssm,
     pub hub: SecurityHub,
+    pub cloud_control: CloudControl,
     lane: Lane,
     sts: aws_sdk_sts::Client,
 }
@@ -137,6 +138,7 @@ impl Aws {
         LaneClients {
             ssm: Ssm::new(&config, lane.clone()),
             hub: SecurityHub::new(&config, lane.clone()),
+            cloud_control: CloudControl::new(&config, lane.clone()),
             lane: lane.clone(),
             sts: sts_client(&config, &partition),
         }

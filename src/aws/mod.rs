@@ -15,11 +15,13 @@
 //! [`connect`] the ambient identity and per-lane clients · `credentials` one cache for the
 //! ambient identity · `http` the one connection pool · [`fault`] and [`hold`] what can go wrong,
 //! `classify` how it is told ·
-//! [`ssm`] reads a lane's fleet · [`asff`] renders findings · [`security_hub`] writes and reads
-//! the hub · [`sqs`] an events queue · [`digest`] a patch list in one number.
+//! [`ssm`] reads a lane's fleet · [`cloud_control`] asks whether an instance still exists, over
+//! `signed`, a client without shapes · [`asff`] renders findings · [`security_hub`] writes and
+//! reads the hub · [`sqs`] an events queue · [`digest`] a patch list in one number.
 
 pub mod asff;
 mod classify;
+pub mod cloud_control;
 pub mod connect;
 mod credentials;
 pub mod digest;
@@ -29,6 +31,7 @@ mod http;
 mod page;
 mod read_back;
 pub mod security_hub;
+mod signed;
 pub mod sqs;
 pub mod ssm;
 mod ssm_rows;
@@ -37,6 +40,7 @@ mod ssm_rows;
 mod tests;
 
 pub use asff::{Rendered, render};
+pub use cloud_control::{CloudControl, InstanceFate};
 pub use connect::{AssumeRole, Aws, CallerIdentity, LaneClients};
 pub use digest::patch_digest;
 pub use fault::{AwsError, Fault, Unavailability};

@@ -1,5 +1,6 @@
 //! Every way a call can end, told from real SDK errors made of canned HTTP answers.
 
+mod cloud_control;
 mod credentials;
 mod http;
 mod hub;

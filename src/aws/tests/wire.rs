@@ -7,7 +7,7 @@ use tokio::{
 };
 
 use super::{http::lane, rendered};
-use crate::aws::{Aws, HoldReason, ImportReply, http};
+use crate::aws::{Aws, HoldReason, ImportReply, InstanceFate, http};
 
 async fn aws(endpoint_url: String) -> Aws {
     let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
@@ -27,7 +27,7 @@ async fn listen() -> (TcpListener, String) {
 }
 
 /// Reads one request, head and body.
-async fn read_request(socket: &mut TcpStream) {
+async fn read_request(socket: &mut TcpStream) -> String {
     let mut request = Vec::new();
     loop {
         let mut part = [0_u8; 4096];
@@ -41,7 +41,7 @@ async fn read_request(socket: &mut TcpStream) {
             .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
             .map_or(0, |(_, value)| value.parse().unwrap());
         if body.len() >= length {
-            return;
+            return text.into_owned();
         }
     }
 }
@@ -108,4 +108,31 @@ async fn a_port_that_nobody_listens_on_is_unavailable() {
     drop(listener);
     let reply = aws(url).await.lane(&lane(), None).await.hub.import(vec![rendered()]).await;
     assert!(matches!(reply, ImportReply::Unavailable { .. }), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_call_without_an_sdk_crate_is_signed_for_its_service_region_and_credentials() {
+    let (listener, url) = listen().await;
+    let server = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let request = read_request(&mut socket).await;
+        let answer = b"HTTP/1.1 400 Bad Request\r\nx-amzn-errortype: ResourceNotFoundException\r\n\
+            content-length: 2\r\n\r\n{}";
+        socket.write_all(answer).await.unwrap();
+        request
+    });
+    let clients = aws(url).await.lane(&lane(), None).await;
+    let node = "i-0123456789abcdef0".parse().unwrap();
+    assert_eq!(clients.cloud_control.instance(&node).await, Ok(InstanceFate::Gone));
+    let request = server.await.unwrap().to_ascii_lowercase();
+    assert!(request.starts_with("post / http/1.1\r\n"), "{request}");
+    for expected in [
+        "authorization: aws4-hmac-sha256 credential=akidtest/",
+        "/us-east-2/cloudcontrolapi/aws4_request, signedheaders=",
+        "x-amz-target: cloudapiservice.getresource\r\n",
+        "content-type: application/x-amz-json-1.0\r\n",
+        "user-agent: patchferry/",
+    ] {
+        assert!(request.contains(expected), "{expected} isn't in {request}");
+    }
 }
