@@ -1,4 +1,4 @@
-//! Events: what EventBridge tells of a node is in the hub within moments, without a sweep; and
+//! Events: what `EventBridge` tells of a node is in the hub within moments, without a sweep; and
 //! whatever goes wrong on the way, a message ends only after what it told of is on disk.
 //!
 //! The queue is the simulator's; its events have the forms of AWS's own examples.

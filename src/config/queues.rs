@@ -1,4 +1,4 @@
-//! `[[sqs]]`: the queues that EventBridge puts events in, and the role to assume for each.
+//! `[[sqs]]`: the queues that `EventBridge` puts events in, and the role to assume for each.
 //!
 //! Guarantees of a list of queues that comes out of here: every URL is one of a queue, none is there
 //! twice, all are in the partition of the lanes if these are configured, at most [`QUEUES_MAX`].
@@ -65,18 +65,16 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn entry(&mut self, entry: &ListEntry) {
         match self.queue(entry) {
-            Ok(Some(queue)) => {
+            Ok(queue) => {
                 self.partition.get_or_insert(queue.region.partition());
                 self.seen.insert(queue.url.clone(), entry.origin.clone());
                 self.queues.push(queue);
             }
-            Ok(None) => {}
             Err((origin, fault)) => self.problems.push(Problem { origin, fault }),
         }
     }
 
-    /// `None`: it is wrong in a way that was told already.
-    fn queue(&mut self, entry: &ListEntry) -> Result<Option<QueueConfig>, (Origin, Fault)> {
+    fn queue(&self, entry: &ListEntry) -> Result<QueueConfig, (Origin, Fault)> {
         let at_entry =
             |reason: String| (entry.origin.clone(), Fault::Invalid { key: "sqs".into(), reason });
         let Some(setting) = entry.settings.get("sqs.url") else {
@@ -105,7 +103,7 @@ impl Reader<'_> {
                 "more than {QUEUES_MAX} queues: one per Region is meant"
             )));
         }
-        Ok(Some(QueueConfig { url: url.text, account: url.account, region, role }))
+        Ok(QueueConfig { url: url.text, account: url.account, region, role })
     }
 }
 

@@ -136,7 +136,7 @@ pub struct SimulatorConfig {
     /// The same seed gives the same fleet, ids and random faults.
     pub seed: u64,
     pub lanes: Vec<(SimLane, FleetConfig)>,
-    /// Where EventBridge puts its events: every queue of a Region gets those of the Region.
+    /// Where `EventBridge` puts its events: every queue of a Region gets those of the Region.
     pub queues: Vec<SimQueue>,
     /// Accounts that may call STS besides those of the lanes, such as a central runner's.
     pub callers: Vec<String>,

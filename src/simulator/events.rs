@@ -1,4 +1,4 @@
-//! EventBridge: what it puts in a queue when something happens to a node.
+//! `EventBridge`: what it puts in a queue when something happens to a node.
 //!
 //! Forms: "`EventBridge` event examples for Systems Manager", "`EventBridge` events reference" and "State
 //! change events for your instances" (EC2 User Guide). The shape of a deregistration's detail isn't
@@ -12,7 +12,7 @@ use super::{
     fleet::{Node, Scan},
 };
 
-/// Something that EventBridge tells of a node.
+/// Something that `EventBridge` tells of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SimEvent {
     /// Patch compliance as it is now.
@@ -50,8 +50,8 @@ impl Occasion<'_> {
             SimEvent::AssociationCompliance => self.event(
                 "Configuration Compliance State Change",
                 "aws.ssm",
-                self.managed_instance(),
-                json!({
+                &self.managed_instance(),
+                &json!({
                     "last-runtime": self.time(),
                     "compliance-status": "compliant",
                     "resource-type": "managed-instance",
@@ -62,20 +62,20 @@ impl Occasion<'_> {
             SimEvent::Deregistered => self.event(
                 "SSM Managed Instance Deregistration",
                 "aws.ssm",
-                self.managed_instance(),
-                json!({"instance-id": self.node_id}),
+                &self.managed_instance(),
+                &json!({"instance-id": self.node_id}),
             ),
             SimEvent::InstanceState(state) => self.event(
                 "EC2 Instance State-change Notification",
                 "aws.ec2",
-                self.instance(),
-                json!({"instance-id": self.node_id, "state": state}),
+                &self.instance(),
+                &json!({"instance-id": self.node_id, "state": state}),
             ),
             SimEvent::CommandInvocation { document, status } => self.event(
                 "EC2 Command Invocation Status-change Notification",
                 "aws.ssm",
-                self.instance(),
-                json!({
+                &self.instance(),
+                &json!({
                     "command-id": "e8d3c0e4-71f7-4491-898f-c9b35bee5f3b",
                     "document-name": document,
                     "instance-id": self.node_id,
@@ -86,8 +86,8 @@ impl Occasion<'_> {
             SimEvent::AssociationState { document, status } => self.event(
                 "EC2 State Manager Instance Association State Change",
                 "aws.ssm",
-                self.instance(),
-                json!({
+                &self.instance(),
+                &json!({
                     "association-id": "34fcb7e0-9a14-494c-9989-0e04e3ac9e3c",
                     "instance-id": self.node_id,
                     "document-name": document,
@@ -114,8 +114,8 @@ impl Occasion<'_> {
         self.event(
             "Configuration Compliance State Change",
             "aws.ssm",
-            self.managed_instance(),
-            json!({
+            &self.managed_instance(),
+            &json!({
                 "resource-type": "managed-instance",
                 "resource-id": self.node_id,
                 "compliance-status": if is_non_compliant { "non_compliant" } else { "compliant" },
@@ -126,7 +126,7 @@ impl Occasion<'_> {
         )
     }
 
-    fn event(&self, detail_type: &str, source: &str, resource: String, detail: Value) -> Value {
+    fn event(&self, detail_type: &str, source: &str, resource: &str, detail: &Value) -> Value {
         json!({
             "version": "0",
             "id": self.event_id,

@@ -16,7 +16,7 @@
 //!   its answer arrives
 //! - `wire`: the operations; `asff`: the rules that an imported finding has to keep
 //! - `fleet`, `patches`, `evolution`: what SSM knows; `hub`: what Security Hub holds
-//! - `events`, `queue`: what EventBridge tells, and the SQS queues that hold it
+//! - `events`, `queue`: what `EventBridge` tells, and the SQS queues that hold it
 //! - `oracle`, `stats`, [`Control`]: what is true, what happened, and the handle on it all
 
 mod asff;

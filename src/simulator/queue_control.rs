@@ -18,7 +18,7 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mailing {
     pub through_sns: bool,
-    /// The share of fleet changes that EventBridge tells of by itself.
+    /// The share of fleet changes that `EventBridge` tells of by itself.
     pub share_told: Option<f64>,
 }
 
@@ -32,7 +32,7 @@ impl Control {
     /// Puts an event about a node, which need not exist, in every queue of the lane's Region.
     pub fn emit(&self, lane: &SimLane, node: &str, event: &SimEvent) {
         let body = self.event_body(lane, node, event);
-        self.post(lane, body);
+        self.post(lane, &body);
     }
 
     /// What [`Control::emit`] would put there.
@@ -98,11 +98,11 @@ impl Control {
         self.on_queue(queue, |queue| queue.spoiled_receipts = messages);
     }
 
-    fn post(&self, lane: &SimLane, body: String) {
+    fn post(&self, lane: &SimLane, body: &str) {
         let queues = self.queues(lane.region());
         assert!(!queues.is_empty(), "the simulator was started without a queue in {lane}'s Region");
         for queue in queues {
-            self.send_raw(&queue, body.clone());
+            self.send_raw(&queue, body);
         }
     }
 

@@ -14,10 +14,9 @@ fn queue(url: &str) -> String {
 fn a_queue_s_url_tells_its_account_and_region_and_what_is_shown_is_read_again() {
     let file = format!(
         "{LANE}{}[[sqs]]\nurl = \"http://127.0.0.1:4566/444455556666/e\"\nregion = \"eu-west-1\"\n\
-         role_arn = \"arn:aws:iam::444455556666:role/x\"\nexternal_id = \"my secret id\"\n",
+         role_arn = \"arn:aws:iam::444455556666:role/x\"\nexternal_id = \"my-secret-id\"\n",
         queue(URL)
-    )
-    .replace("my secret id", "my-secret-id");
+    );
     let config = load(&file);
     let queues: Vec<String> = config
         .queues

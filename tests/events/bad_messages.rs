@@ -1,5 +1,7 @@
 //! Messages that are no events, and events of others: each has one clear end, and harms no other.
 
+use std::collections::BTreeMap;
+
 use patchferry::{
     queue::DeadFilter,
     record::{Reason, Stage, dead_letter::DeadItem},
@@ -64,7 +66,7 @@ async fn events_of_lanes_that_are_not_served_are_counted_and_end() {
         fed.control().emit(&elsewhere, "i-0123456789abcdef0", &SimEvent::PatchCompliance);
     }
     fed.drained(&app).await;
-    assert_eq!(outcomes(&app), [("foreign", 3)].into());
+    assert_eq!(outcomes(&app), BTreeMap::from([("foreign", 3)]));
     fed.rig.assert_true(&app).await;
     app.shutdown().await.unwrap();
 }
@@ -77,7 +79,7 @@ async fn what_concerns_no_patches_ends_unread() {
     let other = json!({"detail-type": "Parameter Store Change", "account": 3, "detail": []});
     fed.control().send_raw(&fed.queue, other.to_string());
     fed.drained(&app).await;
-    assert_eq!(outcomes(&app), [("ignored", 1)].into());
+    assert_eq!(outcomes(&app), BTreeMap::from([("ignored", 1)]));
     let ssm = |operation: &str| {
         let now = fed.control().stats(&fed.lane).requests;
         (before.get(operation).copied(), now.get(operation).copied())

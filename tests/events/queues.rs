@@ -161,7 +161,7 @@ async fn while_ingest_is_paused_messages_stay_in_the_queue() {
     assert_eq!(fed.control().depth(&fed.queue).total(), 1);
     assert_eq!(app.queues().accounting().accepted, 10);
     queues.resume(PauseWhat::Ingest, None).await.unwrap();
-    // What a long poll had got before it knew comes again after a minute at most.
+    // What a long poll had got before it knew comes again a little later.
     fed.drained(&app).await;
     fed.rig.assert_true(&app).await;
     app.shutdown().await.unwrap();

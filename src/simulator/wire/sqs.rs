@@ -110,7 +110,7 @@ struct DeleteEntry {
 
 fn delete(world: &World, caller: &Caller, body: &[u8]) -> Result<Value, ApiError> {
     let request: Batch<DeleteEntry> = parse(body)?;
-    check_batch(request.entries.iter().map(|entry| entry.id.as_str()))?;
+    check_batch(&request.entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>())?;
     on_queue(world, caller, &request.queue_url, |queue| {
         let entries = request.entries.iter();
         outcome(entries.map(|entry| (entry.id.as_str(), queue.delete(&entry.receipt_handle))))
@@ -127,7 +127,7 @@ struct VisibilityEntry {
 
 fn change_visibility(world: &World, caller: &Caller, body: &[u8]) -> Result<Value, ApiError> {
     let request: Batch<VisibilityEntry> = parse(body)?;
-    check_batch(request.entries.iter().map(|entry| entry.id.as_str()))?;
+    check_batch(&request.entries.iter().map(|entry| entry.id.as_str()).collect::<Vec<_>>())?;
     let mut changes = Vec::with_capacity(request.entries.len());
     for entry in &request.entries {
         changes.push((entry, visibility_ms(entry.visibility_timeout)?));
@@ -184,15 +184,15 @@ fn on_queue<T>(
     Ok(act(&mut lock(queue)))
 }
 
-fn check_batch<'a>(ids: impl ExactSizeIterator<Item = &'a str> + Clone) -> Result<(), ApiError> {
-    if ids.len() == 0 {
+fn check_batch(ids: &[&str]) -> Result<(), ApiError> {
+    if ids.is_empty() {
         return Err(ApiError::new(400, "EmptyBatchRequest", "There are no entries."));
     }
     if ids.len() > BATCH_ENTRIES_MAX {
         let text = "Maximum number of entries per request are 10.";
         return Err(ApiError::new(400, "TooManyEntriesInBatchRequest", text));
     }
-    let distinct: std::collections::BTreeSet<&str> = ids.clone().collect();
+    let distinct: std::collections::BTreeSet<&&str> = ids.iter().collect();
     if distinct.len() < ids.len() {
         return Err(ApiError::new(400, "BatchEntryIdsNotDistinct", "Ids are repeated."));
     }

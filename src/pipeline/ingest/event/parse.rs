@@ -1,4 +1,4 @@
-//! What a message says: an event of EventBridge, directly or wrapped by SNS, taken apart. Pure.
+//! What a message says: an event of `EventBridge`, directly or wrapped by SNS, taken apart. Pure.
 //!
 //! | detail-type | what it tells |
 //! |---|---|
@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 use crate::record::{AccountId, Lane, NodeId, NodeKind, Region, Text, UnixMillis};
 
-/// EventBridge takes no longer event (`PutEvents`: 256 KB); SNS's wrapping escapes every quote.
+/// `EventBridge` takes no longer event (`PutEvents`: 256 KB); SNS's wrapping escapes every quote.
 pub const EVENT_BYTES_MAX: usize = 512 * 1024;
 
 /// Documents that scan or patch.

@@ -106,30 +106,31 @@ fn what_is_wrong_is_said_and_where_it_came_from_if_that_makes_sense() {
     let kind = "Configuration Compliance State Change";
     let node = json!({"compliance-type": "Patch", "resource-id": 7});
     let lane: Lane = "123456789012/us-east-2".parse().unwrap();
-    for (body, said, from) in [
-        ("hello", "no JSON", None),
-        ("[1]", "is a list", None),
-        ("{}", "detail-type", None),
-        (r#"{"detail-type":3}"#, "`detail-type` is a number, no text", None),
-        (r#"{"Type":"Notification","Message":{}}"#, "Message, but an object", None),
-        (r#"{"Type":"Notification","Message":"hello"}"#, "SNS has wrapped is no JSON", None),
-        (&event(kind, json!("x")), "`detail` is a text, no object", None),
-        (&event(kind, json!({})), "detail: `compliance-type` is missing", Some(&lane)),
-        (&event(kind, node), "detail: `resource-id` is a number", Some(&lane)),
+    let cases: Vec<(String, &str, Option<&Lane>)> = vec![
+        ("hello".into(), "no JSON", None),
+        ("[1]".into(), "is a list", None),
+        ("{}".into(), "detail-type", None),
+        (r#"{"detail-type":3}"#.into(), "`detail-type` is a number, no text", None),
+        (r#"{"Type":"Notification","Message":{}}"#.into(), "Message, but an object", None),
+        (r#"{"Type":"Notification","Message":"hello"}"#.into(), "SNS has wrapped is no JSON", None),
+        (event(kind, json!("x")), "`detail` is a text, no object", None),
+        (event(kind, json!({})), "detail: `compliance-type` is missing", Some(&lane)),
+        (event(kind, node), "detail: `resource-id` is a number", Some(&lane)),
         (
-            &event(kind, json!({"compliance-type": "Patch", "resource-id": "banana"})),
+            event(kind, json!({"compliance-type": "Patch", "resource-id": "banana"})),
             "`resource-id`: `banana` is not a managed node id",
             Some(&lane),
         ),
         (
-            &event(kind, json!({})).replace("123456789012", "12"),
+            event(kind, json!({})).replace("123456789012", "12"),
             "`account`: `12` is not an AWS account id",
             None,
         ),
-        (&event(kind, json!({})).replace("us-east-2", "mars"), "`region`: `mars`", None),
-        (&"x".repeat(1 << 20), "1048576 bytes", None),
-    ] {
-        let malformed = parse(body).unwrap_err();
+        (event(kind, json!({})).replace("us-east-2", "mars"), "`region`: `mars`", None),
+        ("x".repeat(1 << 20), "1048576 bytes", None),
+    ];
+    for (body, said, from) in cases {
+        let malformed = parse(&body).unwrap_err();
         assert!(malformed.message.as_str().contains(said), "{malformed:?} doesn't say {said}");
         assert_eq!(malformed.lane.as_ref(), from, "{malformed:?}");
     }

@@ -28,7 +28,7 @@ const FULL_STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// An empty answer that comes sooner than it should is no reason to ask again at once.
 const EMPTY_INTERVAL: Duration = Duration::from_secs(1);
 /// A message that can't be taken now comes again after this time.
-const REFUSED_PUT_BACK: Duration = Duration::from_secs(60);
+const REFUSED_PUT_BACK: Duration = Duration::from_secs(20);
 /// Lanes that aren't served are told of once each; so many are remembered.
 const FOREIGN_LANES_MAX: usize = 1_000;
 
