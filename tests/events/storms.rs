@@ -4,7 +4,7 @@ use patchferry::simulator::{
     Fault, FleetConfig, Scope, Service, SeverityCounts, SimQueue, SimulatorConfig,
 };
 
-use super::{Fed, QUEUE, outcomes, requests};
+use super::{Fed, QUEUE, events, outcomes, requests};
 use crate::harness::{
     ACCOUNT, REGION, Rig,
     child::{EAGER, Site},
@@ -33,6 +33,21 @@ async fn a_storm_of_events_becomes_a_sweep_that_began_after_them() {
     let read_alone = requests(fed.control(), "ListComplianceItems");
     assert!(read_alone <= 150, "{read_alone} nodes were read one by one");
     fed.rig.assert_true(&app).await;
+    app.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_nodes_that_nobody_knows_has_no_sweep_follow_another() {
+    let fed = Fed::new(464, 20).await;
+    let app = fed.start().await;
+    for index in 0..200 {
+        let unknown = format!("i-{index:017x}");
+        fed.emit(&unknown);
+    }
+    fed.rig.wait_for(&app, "them to be put back", |_, _| events(&app, "put_back") >= 200).await;
+    let sweeps = app.lanes()[0].sweeps.borrow().complete;
+    assert!(sweeps <= 5, "{sweeps} sweeps for nodes that no sweep sees");
+    assert_eq!(fed.control().deleted(&fed.queue), 0);
     app.shutdown().await.unwrap();
 }
 

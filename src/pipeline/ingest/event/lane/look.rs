@@ -3,7 +3,7 @@
 //! Guarantees: a hint whose node is accepted is done; one whose node can't be read yet is put back;
 //! what is left in the group after an error has no fate yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     LaneEvents,
@@ -47,7 +47,9 @@ impl LaneEvents {
         if ids.is_empty() {
             return Ok(());
         }
-        let (named, mut infos) = self.information(&ids).await?;
+        let (_, mut infos) = self.information(&ids).await?;
+        // What tells of patches is read from here on.
+        let named = self.named_now().await?;
         let mut look = Look::new(&self.reads, Source::Event, self.patch_details);
         let mut states = look.patch_states(&ids).await?;
         let mut failed_in_a_row = 0;
@@ -120,15 +122,13 @@ impl LaneEvents {
     ) -> Result<(Named, HashMap<NodeId, NodeInfo>), IngestError> {
         match self.information_of(ids).await {
             // One id that SSM calls invalid must not hide the others.
-            Err(IngestError::Aws(AwsError { fault: Fault::Refused { .. }, .. })) => {
+            Err(error) if is_invalid_id(&error) => {
                 let named = self.named_now().await?;
                 let mut infos = HashMap::new();
                 for id in ids {
                     match self.information_of(std::slice::from_ref(id)).await {
                         Ok((_, info)) => infos.extend(info),
-                        Err(IngestError::Aws(AwsError {
-                            fault: Fault::Refused { .. }, ..
-                        })) => {}
+                        Err(error) if is_invalid_id(&error) => {}
                         Err(error) => return Err(error),
                     }
                 }
@@ -192,10 +192,21 @@ impl LaneEvents {
 
     /// What SSM still says of an instance that is known to be terminated means nothing.
     async fn drop_terminated(&self, group: &mut Group) -> Result<(), IngestError> {
-        for (node, heard) in std::mem::take(group) {
-            let (desired, _) = self.queues().ledger(self.lane(), node.as_str()).await?;
+        let mut terminated = HashSet::new();
+        for (node, _) in group.iter() {
+            let desired = match self.queues().ledger(self.lane(), node.as_str()).await {
+                Ok((desired, _)) => desired,
+                // Whoever writes the row says that it is damaged.
+                Err(QueueError::Decode(_)) => None,
+                Err(error) => return Err(error.into()),
+            };
             let state = desired.map(|desired| desired.finding.state);
             if state == Some(RecordState::Gone(GoneReason::Terminated)) {
+                terminated.insert(node.clone());
+            }
+        }
+        for (node, heard) in std::mem::take(group) {
+            if terminated.contains(&node) {
                 heard.done(EventOutcome::Ignored, self.metrics(), self.now());
             } else {
                 group.push((node, heard));
@@ -248,6 +259,15 @@ impl LaneEvents {
         }
         Ok(())
     }
+}
+
+/// SSM calls an id invalid that it was asked for.
+fn is_invalid_id(error: &IngestError) -> bool {
+    let code = match error {
+        IngestError::Aws(AwsError { fault: Fault::Refused { code, .. }, .. }) => code.as_str(),
+        _ => "",
+    };
+    code == "InvalidInstanceId"
 }
 
 /// Whether it is the node that can't be read, rather than the lane.

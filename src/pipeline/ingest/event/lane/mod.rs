@@ -141,7 +141,8 @@ impl LaneEvents {
             let Some(heard) = work.swept.remove(&node) else { continue };
             match swept {
                 Swept::Seen => heard.done(EventOutcome::Swept, self.metrics(), self.now()),
-                Swept::Unseen => work.put(node, heard),
+                // Not read one by one at once: so many that are unknown would be the next sweep.
+                Swept::Unseen => heard.put_back_or_give_up(self.metrics()),
                 Swept::Failed => heard.put_back(self.metrics()),
             }
         }
