@@ -94,6 +94,14 @@ fail_points! {
     DeadDropFileWritten = "dead_drop_file_written",
     /// Dead letters are dropped; nobody is answered.
     DeadDropped = "dead_dropped",
+    /// What waits in a lane that is retired is in its file, and still in the store.
+    RetireFileWritten = "retire_file_written",
+    /// Findings of a lane that is retired are told to be closed, none is delivered.
+    RetireClosing = "retire_closing",
+    /// Nothing waits in a lane that is retired; what is known of it is still there.
+    RetireExported = "retire_exported",
+    /// A lane is retired; nobody is answered.
+    RetireForgotten = "retire_forgotten",
     /// Shutdown: everything in flight has ended, the store is still open.
     ShutdownDrained = "shutdown_drained",
 }

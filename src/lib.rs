@@ -31,8 +31,8 @@
 //! - [`cli`]: the commands and exit codes. `main.rs` only calls it.
 //! - [`failpoint`]: places where a test has a debug build die.
 //! - [`shutdown`]: the first signal asks, the second insists.
-//! - [`simulator`]: a stand-in for SSM, Security Hub, SQS and STS that speaks AWS's wire protocols.
-//!   It shares nothing with the rest.
+//! - [`simulator`]: a stand-in for SSM, Security Hub, Cloud Control, SQS and STS that speaks AWS's
+//!   wire protocols. It shares nothing with the rest.
 //!
 //! Where to begin: the life of a finding is decided in `pipeline/transform.rs`; the outcomes of
 //! sending in `pipeline/deliver/outcome.rs`; what is in a finding in `aws/asff`; how an item moves

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy knows test functions, not their helpers")]
 
+mod by_association;
 mod limits;
+mod patches;
 
 use std::{
     collections::BTreeSet,
@@ -319,4 +321,19 @@ fn the_partition_shows_in_every_arn_and_link() {
         assert!(field.as_str().unwrap().starts_with("arn:aws-cn:"), "{field}");
     }
     assert!(sent["SourceUrl"].as_str().unwrap().starts_with("https://console.amazonaws.cn/"));
+    for (region, partition, console) in [
+        ("us-gov-east-1", "aws-us-gov", Some("us-gov-east-1.console.amazonaws-us-gov.com")),
+        ("eusc-de-east-1", "aws-eusc", Some("eusc-de-east-1.console.amazonaws-eusc.eu")),
+        // Their consoles aren't documented in public: no link beats a wrong one.
+        ("us-iso-east-1", "aws-iso", None),
+        ("us-isob-east-1", "aws-iso-b", None),
+        ("eu-isoe-west-1", "aws-iso-e", None),
+        ("us-isof-east-1", "aws-iso-f", None),
+    ] {
+        let lane: Lane = format!("111122223333/{region}").parse().unwrap();
+        let sent = Wire::new().json(render(&lane, &ours(), &[]));
+        assert!(sent["ProductArn"].as_str().unwrap().starts_with(&format!("arn:{partition}:")));
+        let link = sent["SourceUrl"].as_str();
+        assert_eq!(link.map(|link| link.split('/').nth(2).unwrap()), console);
+    }
 }

@@ -109,7 +109,7 @@ fn every_key_of_the_default_file_is_shown_as_in_effect() {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once(" = ").map(|(name, _)| name))
         .collect();
-    assert_eq!(keys.len(), 23);
+    assert_eq!(keys.len(), 29);
     for key in keys {
         assert!(
             show.contains(&format!("{key} = ")) || show.contains(&format!("# {key} is not set")),
@@ -159,7 +159,7 @@ fn an_unknown_section_is_refused_with_the_nearest_one() {
         "error: patchferry.toml:2: unknown section `[delivery]`; did you mean `deliver`?"
     );
     assert!(error("[[sqs]]\nurl = \"x\"").contains("unknown section `[sqs]`"));
-    assert!(error("[shard]\nindex = 0").contains("unknown section `[shard]`"));
+    assert!(error("[shards]\nindex = 0").contains("unknown section `[shards]`"));
 }
 
 #[test]
@@ -299,6 +299,28 @@ fn a_name_that_is_the_default_said_aloud_is_the_default() {
     assert!(load("[finding]\nproduct_name = \"Mine\"").finding.product_name.is_some());
 }
 
+#[test]
+fn a_machine_has_a_number_below_their_count_and_its_own_lanes() {
+    let lanes = "[[lanes]]\naccount = \"111122223333\"\n\
+                 regions = [\"us-east-1\", \"us-west-2\", \"eu-west-1\", \"eu-central-1\"]\n";
+    let whole = load(lanes);
+    assert!(!whole.shard.shard.is_divided());
+    assert_eq!(whole.shard.lease, Duration::from_secs(300));
+    let owned = |index| {
+        let config = load(&format!("[shard]\nindex = {index}\ncount = 2\n{lanes}"));
+        let all = config.lanes.as_ref().unwrap();
+        let own = all.iter().filter(|lane| config.shard.shard.owns(&lane.lane)).count();
+        assert_eq!(config.show().matches("# another machine's").count(), all.len() - own);
+        own
+    };
+    assert_eq!(owned(0) + owned(1), 4);
+
+    let message = error("[shard]\nindex = 2\ncount = 2\n");
+    assert!(message.contains(":2: `shard.index`: is 2, but must be below"), "{message}");
+    let message = error("[shard]\ncount = 0\n");
+    assert!(message.contains("`shard.count` is 0; allowed: 1 to 256"), "{message}");
+}
+
 const LANE: &str = "[[lanes]]\naccount = \"111122223333\"\nregions = [\"us-east-1\"]\n";
 
 #[test]
@@ -317,8 +339,105 @@ fn lanes_are_accounts_times_regions() {
 }
 
 #[test]
+fn a_role_template_makes_lanes_of_many_accounts_in_every_partition() {
+    for (region, partition) in [
+        ("eu-west-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("us-gov-west-1", "aws-us-gov"),
+        ("us-iso-east-1", "aws-iso"),
+        ("us-isob-east-1", "aws-iso-b"),
+        ("eu-isoe-west-1", "aws-iso-e"),
+        ("us-isof-east-1", "aws-iso-f"),
+        ("eusc-de-east-1", "aws-eusc"),
+    ] {
+        for role in [
+            "role_name = \"ops/patchferry\"".to_string(),
+            format!("role_arn = \"arn:{partition}:iam::{{account}}:role/ops/patchferry\""),
+        ] {
+            let config = load(&format!(
+                "[[lanes]]\naccounts = [\"111122223333\", \"444455556666\"]\n\
+                 regions = [\"{region}\"]\n{role}\nexternal_id = \"s3cr3t\"\nhub = \"off\""
+            ));
+            let lanes = config.lanes.as_ref().unwrap();
+            let arns: Vec<&str> =
+                lanes.iter().map(|lane| lane.role.as_ref().unwrap().arn.as_str()).collect();
+            let arn = |account| format!("arn:{partition}:iam::{account}:role/ops/patchferry");
+            assert_eq!(arns, [arn("111122223333"), arn("444455556666")]);
+            assert!(lanes.iter().all(|lane| lane.hub_off));
+            assert!(!format!("{config:?}{}", config.show()).contains("s3cr3t"));
+            let again = load(&config.show().replace("# external_id = (set)", ""));
+            assert!(again.lanes.unwrap().iter().zip(lanes).all(|(again, lane)| {
+                again.lane == lane.lane
+                    && again.hub_off
+                    && again.role.as_ref().unwrap().arn == lane.role.as_ref().unwrap().arn
+            }));
+        }
+    }
+    assert!(load(LANE).lanes.unwrap().iter().all(|lane| !lane.hub_off));
+}
+
+#[test]
+fn an_entry_of_many_lanes_that_is_wrong_in_one_way_is_told_of_once() {
+    let entry = "[[lanes]]\naccounts = [\"111122223333\", \"444455556666\"]\n\
+                 regions = [\"us-east-1\", \"us-west-2\"]\nrole_name = \"patchferry\"\n";
+    let message = error(&format!("{entry}{entry}"));
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(message.contains(":5: `lanes`: lane 111122223333/us-east-1 is already"), "{message}");
+    assert!(message.contains("(and 3 more lanes of this entry)"), "{message}");
+    let message = error(&entry.replace("us-west-2", "cn-north-1"));
+    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(message.contains("run one daemon for each (and 1 more"), "{message}");
+}
+
+#[test]
 fn each_kind_of_wrong_lane_is_refused() {
     for (file, expected) in [
+        (
+            format!("{LANE}accounts = [\"444455556666\"]"),
+            ":2: `lanes.account`: give either this or `lanes.accounts`",
+        ),
+        (
+            "[[lanes]]\naccounts = []\nregions = [\"us-east-1\"]".into(),
+            ":2: `lanes.accounts`: names no account",
+        ),
+        (
+            "[[lanes]]\naccounts = \"111122223333\"\nregions = [\"us-east-1\"]".into(),
+            ":2: `lanes.accounts` must be a list of account ids",
+        ),
+        (
+            "[[lanes]]\naccounts = [111122223333]\nregions = [\"us-east-1\"]".into(),
+            "must be a list of account ids such as [\"111122223333\"], not the number",
+        ),
+        (
+            "[[lanes]]\naccounts = [\"111122223333\", \"111122223333\"]\n\
+             regions = [\"us-east-1\"]"
+                .into(),
+            "lane 111122223333/us-east-1 is already given",
+        ),
+        (
+            "[[lanes]]\naccounts = [\"111122223333\", \"444455556666\"]\n\
+             regions = [\"us-east-1\"]\nrole_arn = \"arn:aws:iam::111122223333:role/x\""
+                .into(),
+            ":4: `lanes.role_arn`: `arn:aws:iam::111122223333:role/x` is one account's role, but \
+             the entry has 2 accounts: write {account} in its place, or give `lanes.role_name`",
+        ),
+        (
+            format!("{LANE}role_arn = \"arn:aws-cn:iam::{{account}}:role/x\""),
+            "is not in partition aws of lane",
+        ),
+        (
+            format!("{LANE}role_arn = \"arn:aws:iam::{{acount}}:role/x\""),
+            "is not a role: expected arn:",
+        ),
+        (
+            format!("{LANE}role_name = \"a role\""),
+            ":4: `lanes.role_name`: `a role` is not the name of a role",
+        ),
+        (
+            format!("{LANE}role_arn = \"arn:aws:iam::111122223333:role/x\"\nrole_name = \"x\""),
+            ":5: `lanes.role_name`: give either this or `lanes.role_arn`",
+        ),
+        (format!("{LANE}hub = \"of\""), ":4: `lanes.hub` is \"of\"; allowed: \"on\", \"off\""),
         (format!("{LANE}{LANE}"), ":4: `lanes`: lane 111122223333/us-east-1 is already given at"),
         (
             format!("{LANE}[[lanes]]\naccount = \"111122223333\"\nregions = [\"cn-north-1\"]"),
@@ -426,7 +545,7 @@ proptest! {
         let sample = uncommented();
         let name = sample.lines().filter(|line| !line.starts_with('#'))
             .filter_map(|line| line.split_once(" = ")).nth(key).map_or("x", |(name, _)| name);
-        for section in ["", "INGEST__", "FINDING__", "DELIVER__", "STORE__", "HTTP__", "LOG__"] {
+        for section in ["", "INGEST__", "FINDING__", "DELIVER__", "STORE__", "HTTP__", "SHARD__", "LOG__"] {
             let variable = format!("PATCHFERRY_{section}{}", name.to_uppercase());
             let _ = Setup::new(b"").variable(&variable, &value).load();
         }

@@ -6,6 +6,8 @@
 
 mod architecture;
 mod asff_rendering;
+mod associations;
+mod check;
 mod configuration;
 mod daemon;
 mod dashboard;
@@ -13,11 +15,15 @@ mod demo;
 mod drill;
 mod events;
 mod fail_points;
+mod gone;
 mod handing_in;
 mod harness;
 mod hostile_input;
+mod iam_policy;
 mod kill_storm;
+mod lanes;
 mod life_of_a_finding;
+mod machines;
 mod pipeline_faults;
 mod power_cut;
 mod readme;

@@ -2,9 +2,10 @@
 //! process of its own, so that CPU, bytes and memory are the product's alone.
 //!
 //! `cargo bench --bench pipeline` runs all; `cargo bench --bench pipeline -- latency` one of
-//! `throughput`, `latency`, `events`, `quota`, `backlog`. Prints figures of this machine and ratios to the
-//! aims; asserts nothing about time.
+//! `throughput`, `latency`, `events`, `quota`, `backlog`, `fleet`, `lanes`. Prints figures of this
+//! machine and ratios to the aims; asserts nothing about time.
 
+mod idle;
 mod peer;
 mod usage;
 
@@ -52,6 +53,12 @@ fn main() {
         }
         if runs("backlog") {
             Box::pin(backlog()).await;
+        }
+        if runs("fleet") {
+            Box::pin(idle::fleet()).await;
+        }
+        if runs("lanes") {
+            Box::pin(idle::lanes()).await;
         }
     });
 }
@@ -270,7 +277,7 @@ enum Speed {
 fn config(directory: &Path, peer: &Peer, speed: &Speed) -> Config {
     let mut config = Config::defaults(directory.join("state"));
     config.lanes =
-        Some(peer.lanes.iter().map(|lane| LaneConfig { lane: lane.clone(), role: None }).collect());
+        Some(peer.lanes.iter().map(|lane| LaneConfig::new(lane.clone(), None)).collect());
     config.ingest.poll_interval = Duration::from_secs(3_600);
     config.ingest.ssm_requests_per_second = 10_000.0;
     config.ingest.patch_details = false;

@@ -24,11 +24,30 @@ use crate::{
     record::Lane,
 };
 
+/// A role that an operator has given: ARN and external id.
+pub type GivenRole = (String, Option<String>);
+
+/// A lane's way to its hub, of a lane that isn't served.
+pub trait Way: Send {
+    /// Waits until nothing waits in the lane.
+    fn drain(&mut self) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + '_>>;
+    fn end(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// An opening way.
+pub type Opening<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Way>, Refusal>> + Send + 'a>>;
+
 /// What answers beside the queues: a daemon, or a store that lies still.
 pub trait Host: Send + Sync + 'static {
     /// Whether a daemon's stages run.
     fn is_running(&self) -> bool;
     fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>>;
+    /// The lanes that are served, or will be when a daemon runs, as far as that is known.
+    fn served(&self) -> Vec<Lane>;
+    /// Keeps a lane out of service for as long as what is given lives; refused if it is served.
+    fn keep_out(&self, lane: &Lane) -> Result<Box<dyn Send>, Refusal>;
+    /// Opens a way to the lane's hub: with this role, or the one configured for its account.
+    fn open_way(&self, lane: &Lane, role: Option<GivenRole>) -> Opening<'_>;
     /// Takes lines that somebody hands in, the first of which has this number.
     fn ingest(
         &self,
@@ -44,24 +63,21 @@ pub(super) type Encoded = Vec<u8>;
 pub struct Admin {
     queues: Queues,
     config: Config,
-    lanes: Vec<Lane>,
     host: Arc<dyn Host>,
     stopping: CancellationToken,
     audit: Audit,
 }
 
 impl Admin {
-    /// Over `queues`, whose store is where `config` says; `lanes` are those that are served.
-    /// `stopping` asks what takes long to end early.
+    /// Over `queues`, whose store is where `config` says. `stopping` asks what takes long to end early.
     pub fn new(
         queues: Queues,
         config: Config,
-        lanes: Vec<Lane>,
         host: Arc<dyn Host>,
         stopping: CancellationToken,
     ) -> Self {
         let audit = Audit::new(&config.state_dir);
-        Self { queues, config, lanes, host, stopping, audit }
+        Self { queues, config, host, stopping, audit }
     }
 
     pub fn queues(&self) -> &Queues {
@@ -84,7 +100,7 @@ impl Admin {
     /// Lanes that are served or have anything in the store.
     pub fn known_lanes(&self) -> Vec<Lane> {
         let mut lanes = self.queues.lanes();
-        lanes.extend(self.lanes.iter().cloned());
+        lanes.extend(self.host.served());
         lanes.sort();
         lanes.dedup();
         lanes

@@ -22,6 +22,9 @@ pub struct Status {
     pub at_unix_ms: UnixMillis,
     /// Nothing is sent: findings are rendered and compared only.
     pub dry_run: bool,
+    /// Which of the machines that divide the lanes this is, such as `0 of 3`; `None`: the only one.
+    #[serde(default)]
+    pub shard: Option<String>,
     /// By lane name.
     pub lanes: Vec<LaneStatus>,
     pub queues: Vec<QueueStatus>,
@@ -63,6 +66,9 @@ pub struct LaneStatus {
     pub gone_withheld_nodes: u64,
     /// By an operator.
     pub ingest_paused: bool,
+    /// The role that is assumed for it; `None`: the daemon's own identity, or no daemon runs.
+    #[serde(default)]
+    pub role_arn: Option<String>,
 }
 
 /// A queue that events come from.

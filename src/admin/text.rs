@@ -23,15 +23,19 @@ fn verdict(status: &Status, text: &mut String) {
     let attention = status.attention();
     let up = age(status.at_unix_ms.since(status.started_at_unix_ms).as_secs());
     let dry = if status.dry_run { ", dry run: nothing is sent" } else { "" };
+    let shard = status.shard.as_ref().map(|it| format!(", shard {it}")).unwrap_or_default();
     match attention.len() {
         0 => {
             let lanes = count(status.lanes.len() as u64, "lane");
-            let _ = writeln!(text, "OK: {lanes}, up {up}, version {}{dry}", status.version);
+            let _ = writeln!(text, "OK: {lanes}, up {up}, version {}{shard}{dry}", status.version);
         }
         number => {
             let matters = count(number as u64, "matter");
-            let _ =
-                writeln!(text, "ATTENTION: {matters}, up {up}, version {}{dry}", status.version);
+            let _ = writeln!(
+                text,
+                "ATTENTION: {matters}, up {up}, version {}{shard}{dry}",
+                status.version
+            );
         }
     }
     for sentence in attention {
@@ -41,7 +45,7 @@ fn verdict(status: &Status, text: &mut String) {
     }
 }
 
-fn wrapped(sentence: &str, columns_max: usize) -> Vec<String> {
+pub(super) fn wrapped(sentence: &str, columns_max: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in sentence.split(' ') {
         let line = lines.last_mut().expect("there is always a last line");
@@ -87,7 +91,7 @@ fn lanes(status: &Status, text: &mut String) {
     }
 }
 
-fn swept(lane: &LaneStatus, now: UnixMillis) -> String {
+pub(super) fn swept(lane: &LaneStatus, now: UnixMillis) -> String {
     match lane.last_complete_sweep_unix_ms {
         Some(at) => age(now.since(at).as_secs()),
         None => "never".into(),
@@ -153,7 +157,7 @@ fn totals(status: &Status, text: &mut String) {
 }
 
 /// The two largest units: `2d 3h`, `5m`, `12s`.
-fn age(age_seconds: u64) -> String {
+pub(super) fn age(age_seconds: u64) -> String {
     match age_seconds {
         0..60 => format!("{age_seconds}s"),
         60..3_600 => format!("{}m", age_seconds / 60),
@@ -167,7 +171,7 @@ fn seconds(seconds: f64) -> String {
 }
 
 /// At most five characters: `99999`, `123k`, `12M`.
-fn short(number: u64) -> String {
+pub(super) fn short(number: u64) -> String {
     match number {
         0..100_000 => number.to_string(),
         100_000..10_000_000 => format!("{}k", number / 1_000),

@@ -1,21 +1,19 @@
-//! Which queues events come from, and which lane hears of them: a task for each queue, and one for
-//! each lane that is served.
+//! Which queues events come from: a task for each. Who hears of an event is looked up when it comes,
+//! since lanes may come and go.
 
 use std::sync::Arc;
 
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::lanes::{ServedLane, Shared, assumed};
+use super::{
+    fleet::Fleet,
+    lanes::{Shared, assume_role},
+};
 use crate::{
     config::QueueConfig,
     metrics::EventQueueState,
-    pipeline::ingest::event::{
-        EventQueue, EventQueueStatus, LANE_HINTS_MAX, LaneEvents, QueueSource, Routes,
-    },
+    pipeline::ingest::event::{EventQueue, EventQueueStatus, QueueSource, Routes},
     queue::QueueError,
 };
 
@@ -29,39 +27,23 @@ pub struct ServedQueue {
 /// Starts nothing where no queue is configured.
 pub(super) fn spawn(
     tasks: &mut JoinSet<Result<(), QueueError>>,
-    lanes: &[ServedLane],
-    shared: &Shared<'_>,
+    fleet: &Arc<Fleet>,
+    shared: &Shared,
     shutdown: &CancellationToken,
 ) -> Vec<ServedQueue> {
-    let config = shared.config;
-    if config.queues.is_empty() {
-        return Vec::new();
-    }
-    let mut routes = Routes::with_capacity(lanes.len());
-    for served in lanes {
-        let (sender, hints) = mpsc::channel(LANE_HINTS_MAX);
-        routes.insert(served.lane.clone(), sender);
-        let lane = LaneEvents {
-            reads: Arc::clone(&served.reads),
-            patch_details: config.ingest.patch_details,
-            sweeps: served.sweeps.clone(),
-            trigger: Arc::clone(&served.trigger),
-            awaited: Arc::clone(&served.awaited),
-            hints,
-        };
-        tasks.spawn(lane.run(shutdown.clone()));
-    }
-    let routes = Arc::new(routes);
-    let spawn_one =
-        |queue: &QueueConfig| spawn_queue(tasks, queue, Arc::clone(&routes), shared, shutdown);
-    config.queues.iter().map(spawn_one).collect()
+    let routes = || {
+        let fleet = Arc::clone(fleet);
+        Routes::new(move |lane| fleet.get(lane)?.hints.clone())
+    };
+    let queues = shared.config.queues.iter();
+    queues.map(|queue| spawn_queue(tasks, queue, routes(), shared, shutdown)).collect()
 }
 
 fn spawn_queue(
     tasks: &mut JoinSet<Result<(), QueueError>>,
     queue: &QueueConfig,
-    routes: Arc<Routes>,
-    shared: &Shared<'_>,
+    routes: Routes,
+    shared: &Shared,
     shutdown: &CancellationToken,
 ) -> ServedQueue {
     let source = QueueSource {
@@ -69,7 +51,7 @@ fn spawn_queue(
         url: queue.url.clone(),
         account: queue.account,
         region: queue.region.clone(),
-        role: queue.role.clone().map(assumed),
+        role: queue.role.as_ref().map(assume_role),
     };
     let (name, since) = (source.name(), shared.queues.clock().now());
     let (sender, status) =
@@ -78,7 +60,7 @@ fn spawn_queue(
         source,
         routes,
         queues: shared.queues.clone(),
-        metrics: Arc::clone(shared.metrics),
+        metrics: Arc::clone(&shared.metrics),
         probe_interval: shared.config.deliver.probe_interval,
         status: sender,
     };

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use tokio::sync::OnceCell;
 
-use super::lanes;
+use super::{fleet::Fleet, lanes};
 pub use crate::pipeline::ingest::file::{
     CHUNK_LINES_MAX,
     door::{LINE_BYTES_MAX, Refusal as LineRefusal},
@@ -19,7 +19,6 @@ use crate::{
     metrics::{BuildInfo, Metrics},
     pipeline::ingest::file::{Answer, FileIngest, Wait, door::Door},
     queue::Queues,
-    record::Lane,
     store::Pause,
 };
 
@@ -28,19 +27,23 @@ pub(super) type Taking<'a> =
     Pin<Box<dyn Future<Output = Result<IngestAnswer, Refusal>> + Send + 'a>>;
 
 /// In a daemon, whose stages drain what is accepted.
-pub(super) struct RunningIngest(FileIngest);
+pub(super) struct RunningIngest {
+    queues: Queues,
+    metrics: Arc<Metrics>,
+    fleet: Arc<Fleet>,
+}
 
 impl RunningIngest {
-    pub fn new(
-        queues: Queues,
-        metrics: Arc<Metrics>,
-        served: impl IntoIterator<Item = Lane>,
-    ) -> Self {
-        Self(FileIngest::running(queues, metrics, Door::new(served)))
+    pub fn new(queues: Queues, metrics: Arc<Metrics>, fleet: Arc<Fleet>) -> Self {
+        Self { queues, metrics, fleet }
     }
 
     pub async fn take(&self, first_line: u64, lines: &[String]) -> Result<IngestAnswer, Refusal> {
-        Ok(told(self.0.take(first_line, lines).await?))
+        // Which lanes are served may have changed since the last chunk.
+        let door = Door::new(self.fleet.lanes());
+        let metrics = Arc::clone(&self.metrics);
+        let ingest = FileIngest::running(self.queues.clone(), metrics, door);
+        Ok(told(ingest.take(first_line, lines).await?))
     }
 }
 

@@ -1,23 +1,32 @@
 //! The only wiring: from a configuration to running stages, and back to a closed store.
 //!
 //! - [`settings`]: what of the configuration each stage is told.
-//! - [`lanes`]: which lanes are served, and their tasks.
+//! - [`lanes`]: which lanes are served, and their tasks; [`fleet`]: those that are.
 //! - [`events`]: which queues events come from.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
+//! - [`retire`]: a way to the hub of a lane that isn't served any more.
+//! - [`tenure`]: whether lanes have to be read back, and a sign of life for the next start.
 //! - [`watchdog`]: ends a process whose commits hang.
+//! - [`check`]: what must be so before a start, tried out.
 //! - [`offline`]: the same store, looked at while no daemon runs.
+//! - [`policy`]: what identities need to be granted for a configuration.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
+pub mod check;
 mod events;
+mod fleet;
 mod housekeeping;
 pub mod ingest;
 mod lanes;
 pub mod maintenance;
 mod observe;
 pub mod offline;
+pub mod policy;
+mod retire;
 mod settings;
+mod tenure;
 mod watchdog;
 
 use std::{
@@ -30,8 +39,8 @@ use std::{
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use self::observe::Observer;
-pub use self::{events::ServedQueue, lanes::ServedLane};
+pub use self::{events::ServedQueue, fleet::ServedLane};
+use self::{fleet::Fleet, observe::Observer};
 use crate::{
     admin::{
         handler::Admin,
@@ -44,7 +53,7 @@ use crate::{
     failpoint::{self, FailPoint},
     metrics::{BuildInfo, Metrics},
     migrations,
-    pipeline::{transform::Transform, validate::Validate},
+    pipeline::{session::Checks, transform::Transform, validate::Validate},
     queue::{QueueError, Queues, Retention},
     record::{Clock, Lane, UnixMillis},
     store::{self, OpenError, OpenOptions, SpaceLimits, Store, StoreError},
@@ -96,7 +105,7 @@ pub enum StartError {
 /// A running daemon.
 pub struct App {
     observer: Arc<Observer>,
-    lanes: Vec<ServedLane>,
+    fleet: Arc<Fleet>,
     tasks: JoinSet<Result<(), QueueError>>,
     services: JoinSet<()>,
     shutdown: CancellationToken,
@@ -138,27 +147,34 @@ impl App {
 
         let shutdown = CancellationToken::new();
         let lane_configs = lanes::resolve(&config, &aws).await?;
+        let owner = tenure::take_up(&queues, &lane_configs, config.shard).await?;
         let mut tasks = JoinSet::new();
+        tasks.spawn(tenure::run(queues.clone(), owner, shutdown.clone()));
         spawn_middle(&mut tasks, &queues, &metrics, &config, &shutdown);
         let retention = Retention { receipts_kept: config.store.receipts_kept };
         tasks.spawn(housekeeping::run(queues.clone(), retention, shutdown.clone()));
+        let config = Arc::new(config);
         let shared = lanes::Shared {
-            config: &config,
+            config: Arc::clone(&config),
             aws: Arc::new(aws),
-            queues: &queues,
-            metrics: &metrics,
+            queues: queues.clone(),
+            metrics: Arc::clone(&metrics),
+            checks: Checks::default(),
         };
-        let lanes = lanes::spawn(&mut tasks, lane_configs, &shared, &shutdown).await;
-        let event_queues = events::spawn(&mut tasks, &lanes, &shared, &shutdown);
-        let observer =
-            Observer::new(queues.clone(), Arc::clone(&metrics), &lanes, event_queues, started_at);
+        let fleet = Arc::new(Fleet::default());
+        let spread = lanes::start_spread(lane_configs.len());
+        for lane in lane_configs {
+            fleet.insert(lanes::spawn(&mut tasks, lane, &shared, spread, &shutdown).await);
+        }
+        let event_queues = events::spawn(&mut tasks, &fleet, &shared, &shutdown);
+        let observer = Observer::new(shared, Arc::clone(&fleet), event_queues, started_at);
         let observer = Arc::new(observer);
         observer.refresh().await;
 
         let mut app = Self {
             fatal: queues.store().fatal(),
             observer,
-            lanes,
+            fleet,
             tasks,
             services: JoinSet::new(),
             shutdown,
@@ -196,21 +212,20 @@ impl App {
         let path = socket::path(&config.state_dir);
         let socket = socket::bind(&path)
             .map_err(|source| StartError::Socket { path: path.clone(), source })?;
-        let lanes = self.lanes.iter().map(|served| served.lane.clone()).collect();
         let host = Arc::clone(&self.observer) as Arc<_>;
         let shutdown = self.shutdown.clone();
-        let admin =
-            Admin::new(self.queues().clone(), config.clone(), lanes, host, shutdown.clone());
+        let admin = Admin::new(self.queues().clone(), config.clone(), host, shutdown.clone());
         self.services.spawn(socket::serve(socket, Arc::new(admin), shutdown));
         Ok(())
     }
 
-    pub fn lanes(&self) -> &[ServedLane] {
-        &self.lanes
+    /// The lanes that are served now, by name.
+    pub fn lanes(&self) -> Vec<Arc<ServedLane>> {
+        self.fleet.all()
     }
 
-    pub fn lane(&self, lane: &Lane) -> Option<&ServedLane> {
-        self.lanes.iter().find(|served| served.lane == *lane)
+    pub fn lane(&self, lane: &Lane) -> Option<Arc<ServedLane>> {
+        self.fleet.get(lane)
     }
 
     /// Queues that events come from.
@@ -242,7 +257,7 @@ impl App {
 
     /// Has every lane swept at once.
     pub fn sweep_now(&self) {
-        for lane in &self.lanes {
+        for lane in self.lanes() {
             lane.trigger.notify_one();
         }
     }

@@ -1,24 +1,30 @@
 //! Gauges and status, from what the stages leave behind: counters of the store, lane states,
 //! sweeps. Looks every few seconds, changes nothing.
 
-use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ServedLane, ServedQueue,
+    ServedQueue,
+    fleet::Fleet,
     ingest::{RunningIngest, Taking},
-    offline, watchdog,
+    lanes::Shared,
+    offline,
+    retire::{self, Ground},
+    watchdog,
 };
 use crate::{
     admin::{
-        handler::Host,
+        command::{Refusal, RefusalKind},
+        handler::{GivenRole, Host, Opening},
         http::{Health, StatusSource},
         status::{EventQueueStatus, LaneStatus, QueueStatus, Status, StoreStatus},
     },
+    aws::Aws,
+    config::Config,
     metrics::{EventQueueState, Label as _, LaneState, Metrics, PauseReason, Queue, StoreAlarm},
-    pipeline::{deliver::LaneView, ingest::SweepStatus},
     queue::{PauseWhat, QueueError, Queues},
     record::{Lane, Reason, Severity, Stage, UnixMillis},
     store::Pause,
@@ -26,39 +32,29 @@ use crate::{
 
 /// How often gauges are brought up to date.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
-struct Looked {
-    sweeps: watch::Receiver<SweepStatus>,
-    view: watch::Receiver<LaneView>,
-}
 
 /// See the module.
 pub(super) struct Observer {
     pub queues: Queues,
     pub metrics: Arc<Metrics>,
     pub started_at: UnixMillis,
-    served: HashMap<Lane, Looked>,
+    fleet: Arc<Fleet>,
     pub event_queues: Vec<ServedQueue>,
     ingest: RunningIngest,
+    config: Arc<Config>,
+    aws: Arc<Aws>,
 }
 
 impl Observer {
     pub fn new(
-        queues: Queues,
-        metrics: Arc<Metrics>,
-        lanes: &[ServedLane],
+        shared: Shared,
+        fleet: Arc<Fleet>,
         event_queues: Vec<ServedQueue>,
         started_at: UnixMillis,
     ) -> Self {
-        let names = lanes.iter().map(|lane| lane.lane.clone());
-        let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), names);
-        let served = lanes
-            .iter()
-            .map(|lane| {
-                let looked = Looked { sweeps: lane.sweeps.clone(), view: lane.view.clone() };
-                (lane.lane.clone(), looked)
-            })
-            .collect();
-        Self { queues, metrics, started_at, served, event_queues, ingest }
+        let Shared { config, aws, queues, metrics, checks: _ } = shared;
+        let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), Arc::clone(&fleet));
+        Self { queues, metrics, started_at, fleet, event_queues, ingest, config, aws }
     }
 
     pub async fn run(&self, shutdown: CancellationToken) {
@@ -100,10 +96,11 @@ impl Observer {
                 metrics.dead_letters[stage][reason].set(f64_of(count.unsigned_abs()));
             }
         }
-        for lane in self.all_lanes() {
-            self.refresh_lane(&lane).await?;
-        }
         let lanes = self.queues.lanes();
+        for lane in &lanes {
+            self.refresh_lane(lane).await?;
+        }
+        metrics.retain_lanes(|lane| lanes.binary_search(lane).is_ok() || self.fleet.serves(lane));
         let stubborn: u64 =
             lanes.iter().map(|lane| self.queues.lane(lane).stubborn_findings()).sum();
         metrics.stubborn_findings.set(f64_of(stubborn));
@@ -124,7 +121,7 @@ impl Observer {
             let open = state.open_findings(severity);
             gauges.open_findings(severity).set(f64_of(open.unsigned_abs()));
         }
-        if !self.served.contains_key(lane) {
+        if !self.fleet.serves(lane) {
             gauges.set_state(LaneState::Orphaned);
         }
         Ok(())
@@ -181,24 +178,11 @@ impl Observer {
         shown.collect()
     }
 
-    /// Served lanes, and those that only have something in the store left.
-    fn all_lanes(&self) -> Vec<Lane> {
-        let mut lanes = self.queues.lanes();
-        lanes.retain(|lane| {
-            let state = self.queues.lane(lane);
-            let waits = state.outbox_findings() + state.delayed_findings() > 0;
-            self.served.contains_key(lane) || waits
-        });
-        lanes
-    }
-
     async fn current_status(&self) -> Result<Status, QueueError> {
         let mut status = offline::status(&self.queues, self.started_at).await?;
         status.latency = self.metrics.latency_summary();
         status.event_queues = self.event_queues();
-        status
-            .lanes
-            .retain(|lane| self.served.contains_key(&lane.lane) || lane.outbox_findings > 0);
+        status.shard = offline::shard_of(self.config.shard.shard);
         for lane in &mut status.lanes {
             self.complete_lane(lane);
         }
@@ -207,10 +191,12 @@ impl Observer {
 
     /// What only a running daemon knows of a lane.
     fn complete_lane(&self, status: &mut LaneStatus) {
-        let Some(looked) = self.served.get(&status.lane) else {
+        let Some(looked) = self.fleet.get(&status.lane) else {
             status.state = LaneState::Orphaned;
+            status.note = Some("no longer configured; what the store has of it is kept".into());
             return;
         };
+        status.role_arn.clone_from(&looked.role_arn);
         let view = looked.view.borrow().clone();
         status.state = view.state;
         status.since_unix_ms = view.since;
@@ -222,6 +208,7 @@ impl Observer {
         status.nodes.compliant = report.compliant as u64;
         status.nodes.never_scanned = report.never_scanned as u64;
         status.nodes.stale = report.stale as u64;
+        status.gone_withheld_nodes = sweeps.gone.withheld as u64;
         status.poll_interval_seconds = sweeps.next_interval.as_secs();
     }
 }
@@ -247,7 +234,8 @@ impl StatusSource for Observer {
         if let Some(error) = self.queues.store().fatal().borrow().as_ref() {
             health.not_alive.push(error.to_string());
         }
-        let unknown = self.served.values().filter(|lane| lane.view.borrow().since.0 == 0).count();
+        let lanes = self.fleet.all();
+        let unknown = lanes.iter().filter(|lane| lane.view.borrow().since.0 == 0).count();
         if unknown > 0 {
             health.not_ready.push(format!("{unknown} lanes have not started yet"));
         }
@@ -264,9 +252,45 @@ impl Host for Observer {
         Box::pin(self.current_status())
     }
 
+    fn served(&self) -> Vec<Lane> {
+        self.fleet.lanes()
+    }
+
+    fn keep_out(&self, lane: &Lane) -> Result<Box<dyn Send>, Refusal> {
+        match self.fleet.retire(lane) {
+            Some(retiring) => Ok(Box::new(retiring)),
+            None if self.fleet.serves(lane) => Err(still_served(lane)),
+            None => {
+                let text = format!("lane {lane} is being retired already");
+                Err(Refusal::new(RefusalKind::NotNow, text))
+            }
+        }
+    }
+
+    fn open_way(&self, lane: &Lane, role: Option<GivenRole>) -> Opening<'_> {
+        let lane = lane.clone();
+        Box::pin(async move {
+            let ground = Ground {
+                config: &self.config,
+                aws: Arc::clone(&self.aws),
+                queues: &self.queues,
+                metrics: &self.metrics,
+            };
+            retire::open(ground, &lane, role).await
+        })
+    }
+
     fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
         Box::pin(async move { self.ingest.take(first_line, &lines).await })
     }
+}
+
+/// Why a lane can't be retired.
+pub(super) fn still_served(lane: &Lane) -> Refusal {
+    let text = format!(
+        "lane {lane} is configured: take it out of [[lanes]] and restart the daemon, then retire it"
+    );
+    Refusal::new(RefusalKind::NotNow, text)
 }
 
 fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
@@ -275,6 +299,7 @@ fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
         started_at_unix_ms: started_at,
         at_unix_ms: now,
         dry_run: false,
+        shard: None,
         lanes: Vec::new(),
         queues: Vec::<QueueStatus>::new(),
         accounting: crate::metrics::Accounting::default(),

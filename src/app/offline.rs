@@ -4,24 +4,31 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
-use super::ingest::{StoppedIngest, Taking};
+use super::{
+    ingest::{StoppedIngest, Taking},
+    observe::still_served,
+    retire::{self, Ground},
+};
 use crate::{
     admin::{
-        handler::{Admin, Host},
+        command::{Refusal, RefusalKind},
+        handler::{Admin, GivenRole, Host, Opening},
         status::{
             BySeverity, DeadLetterCount, LaneStatus, NodeCounts, PauseStatus, QueueStatus, Status,
             StoreStatus,
         },
     },
+    aws::Aws,
     config::Config,
-    metrics::{Accounting, LaneState},
+    metrics::{Accounting, BuildInfo, LaneState, Metrics},
     queue::{PauseWhat, QueueError, Queues},
-    record::{Lane, Severity, UnixMillis},
+    record::{Lane, Severity, Shard, UnixMillis},
 };
 
 /// A store that no daemon works on.
 struct Still {
     queues: Queues,
+    config: Config,
     ingest: StoppedIngest,
 }
 
@@ -31,7 +38,47 @@ impl Host for Still {
     }
 
     fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>> {
-        Box::pin(status(&self.queues, self.queues.clock().now()))
+        Box::pin(async {
+            let mut status = status(&self.queues, self.queues.clock().now()).await?;
+            status.shard = shard_of(self.config.shard.shard);
+            Ok(status)
+        })
+    }
+
+    fn served(&self) -> Vec<Lane> {
+        self.config.lanes.iter().flatten().map(|lane| lane.lane.clone()).collect()
+    }
+
+    fn keep_out(&self, lane: &Lane) -> Result<Box<dyn Send>, Refusal> {
+        if self.config.lanes.is_none() {
+            let text = "no [[lanes]] are configured, so which one is served depends on the \
+                        daemon's identity: start it, then retire others";
+            return Err(Refusal::new(RefusalKind::NotNow, text));
+        }
+        if self.served().contains(lane) {
+            return Err(still_served(lane));
+        }
+        // The store is locked, so nobody takes the lane into service.
+        Ok(Box::new(()))
+    }
+
+    fn open_way(&self, lane: &Lane, role: Option<GivenRole>) -> Opening<'_> {
+        let lane = lane.clone();
+        Box::pin(async move {
+            let aws = Aws::load().await.map_err(|error| {
+                Refusal::new(RefusalKind::NotNow, format!("AWS can't be reached: {error}"))
+            })?;
+            // Nobody looks at them: this process ends with its command.
+            let metrics =
+                Metrics::new(BuildInfo { version: env!("CARGO_PKG_VERSION"), revision: "unknown" });
+            let ground = Ground {
+                config: &self.config,
+                aws: Arc::new(aws),
+                queues: &self.queues,
+                metrics: &metrics,
+            };
+            retire::open(ground, &lane, role).await
+        })
     }
 
     fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
@@ -42,9 +89,13 @@ impl Host for Still {
 /// Carries out the operator's commands on a store that no daemon works on.
 pub fn admin(queues: Queues, config: Config) -> Admin {
     let ingest = StoppedIngest::new(queues.clone(), config.clone());
-    let host = Arc::new(Still { queues: queues.clone(), ingest });
-    let lanes = config.lanes.iter().flatten().map(|lane| lane.lane.clone()).collect();
-    Admin::new(queues, config, lanes, host, CancellationToken::new())
+    let host = Arc::new(Still { queues: queues.clone(), config: config.clone(), ingest });
+    Admin::new(queues, config, host, CancellationToken::new())
+}
+
+/// Which machine this is, where there are several.
+pub(super) fn shard_of(shard: Shard) -> Option<String> {
+    shard.is_divided().then(|| shard.to_string())
 }
 
 /// The store's counters, as the metrics want them.
@@ -129,6 +180,7 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
         started_at_unix_ms: started_at,
         at_unix_ms: queues.clock().now(),
         dry_run: false,
+        shard: None,
         lanes,
         queues: self::queues(queues).await?,
         accounting: accounting(queues),
@@ -168,6 +220,7 @@ async fn lane_status(queues: &Queues, lane: Lane) -> Result<LaneStatus, QueueErr
         poll_interval_seconds: 0,
         gone_withheld_nodes: 0,
         ingest_paused: state.ingest_paused().is_some(),
+        role_arn: None,
         lane,
     })
 }

@@ -17,7 +17,7 @@ use aws_sdk_sqs::{
     error::BuildError,
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
-        DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName,
+        DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, QueueAttributeName,
     },
 };
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
@@ -127,6 +127,21 @@ impl Sqs {
             .await
             .map_err(|error| failed("ReceiveMessage", classify(&error)))?;
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(message).collect())
+    }
+
+    /// How many messages wait, roughly. It takes none of them.
+    pub async fn waiting_messages(&self) -> Result<u64, AwsError> {
+        let name = QueueAttributeName::ApproximateNumberOfMessages;
+        let answer = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&self.url)
+            .attribute_names(name.clone())
+            .send()
+            .await
+            .map_err(|error| failed("GetQueueAttributes", classify(&error)))?;
+        let told = answer.attributes().and_then(|attributes| attributes.get(&name));
+        Ok(told.and_then(|count| count.parse().ok()).unwrap_or(0))
     }
 
     /// Deletes up to [`BATCH_MESSAGES_MAX`] messages; those that were not.

@@ -41,8 +41,15 @@ pub(super) struct FileContent {
     pub problems: Vec<Problem>,
 }
 
-pub(super) const LANE_KEYS: [&str; 4] =
-    ["lanes.account", "lanes.regions", "lanes.role_arn", "lanes.external_id"];
+pub(super) const LANE_KEYS: [&str; 7] = [
+    "lanes.account",
+    "lanes.accounts",
+    "lanes.regions",
+    "lanes.role_arn",
+    "lanes.role_name",
+    "lanes.external_id",
+    "lanes.hub",
+];
 
 pub(super) const QUEUE_KEYS: [&str; 4] =
     ["sqs.url", "sqs.region", "sqs.role_arn", "sqs.external_id"];

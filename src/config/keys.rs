@@ -15,7 +15,7 @@ use super::{
         PathRule, ProductArnRule, RateRule, Rule, TextRule,
     },
 };
-use crate::record::{HybridAs, Severity};
+use crate::record::{HybridAs, Severity, shard::SHARDS_MAX};
 
 /// A key: `<section>.<name>`, or a name alone at the top.
 pub(super) struct Key<R: Rule> {
@@ -109,6 +109,28 @@ pub(super) const PATCH_DETAILS: Key<FlagRule> = Key {
     example: "",
 };
 
+pub(super) const CLOUD_CONTROL: Key<FlagRule> = Key {
+    path: "ingest.cloud_control",
+    help: &[
+        "Ask AWS Cloud Control whether EC2 nodes that Systems Manager no longer lists still exist.",
+        "Needs cloudformation:GetResource and ec2:DescribeInstances. Without: finding.gone_after.",
+    ],
+    rule: FlagRule,
+    default: || true,
+    example: "",
+};
+
+pub(super) const ASSOCIATIONS: Key<FlagRule> = Key {
+    path: "ingest.associations",
+    help: &[
+        "Tell what scans by associations of AWS-RunPatchBaselineAssociation have found, too: one",
+        "more request per sweep, and where there are such associations one per 50 nodes.",
+    ],
+    rule: FlagRule,
+    default: || true,
+    example: "",
+};
+
 pub(super) const IDENTITY: Key<ChoiceRule<Identity>> = Key {
     path: "finding.identity",
     help: &[
@@ -187,6 +209,17 @@ pub(super) const REFRESH_AFTER: Key<DurationRule> = Key {
     ],
     rule: DurationRule(seconds(MINUTE)..=seconds(80 * DAY)),
     default: || seconds(7 * DAY),
+    example: "",
+};
+
+pub(super) const GONE_AFTER: Key<DurationRule> = Key {
+    path: "finding.gone_after",
+    help: &[
+        "A node that Systems Manager no longer lists, and that nobody can say more about, is gone",
+        "after this time (1d to 80d): its finding is resolved.",
+    ],
+    rule: DurationRule(seconds(DAY)..=seconds(80 * DAY)),
+    default: || seconds(30 * DAY),
     example: "",
 };
 
@@ -271,6 +304,36 @@ pub(super) const ALLOWED_HOSTS: Key<HostsRule> = Key {
     example: "",
 };
 
+pub(super) const SHARD_INDEX: Key<CountRule> = Key {
+    path: "shard.index",
+    help: &["Number of this machine, from 0, where several divide the lanes among them."],
+    rule: CountRule(0..=SHARDS_MAX - 1),
+    default: || 0,
+    example: "",
+};
+pub(super) const SHARD_COUNT: Key<CountRule> = Key {
+    path: "shard.count",
+    help: &[
+        "Machines that divide the lanes among them (1 to 256). All of them have the same lanes in",
+        "their files; each serves its own.",
+    ],
+    rule: CountRule(1..=SHARDS_MAX),
+    default: || 1,
+    example: "",
+};
+
+pub(super) const LEASE: Key<DurationRule> = Key {
+    path: "shard.lease",
+    help: &[
+        "Where nobody looked after a lane for longer than this (0s to 1d), another machine may have,",
+        "or this one was set back: its hub is read back before anything is sent. With shard.count",
+        "above 1 every start reads back.",
+    ],
+    rule: DurationRule(Duration::ZERO..=seconds(DAY)),
+    default: || seconds(5 * MINUTE),
+    example: "",
+};
+
 pub(super) const FORMAT: Key<ChoiceRule<LogFormat>> = Key {
     path: "log.format",
     help: &["\"text\" for people, \"json\" for machines."],
@@ -290,11 +353,13 @@ pub(super) const LEVEL: Key<LevelRule> = Key {
 };
 
 /// Every key, in the order of the file.
-pub(super) const ALL: [&dyn AnyKey; 23] = [
+pub(super) const ALL: [&dyn AnyKey; 29] = [
     &STATE_DIR,
     &POLL_INTERVAL,
     &SSM_REQUESTS_PER_SECOND,
     &PATCH_DETAILS,
+    &CLOUD_CONTROL,
+    &ASSOCIATIONS,
     &IDENTITY,
     &RESOLVE,
     &UNSPECIFIED_SEVERITY,
@@ -303,6 +368,7 @@ pub(super) const ALL: [&dyn AnyKey; 23] = [
     &COMPANY_NAME,
     &PRODUCT_ARN,
     &REFRESH_AFTER,
+    &GONE_AFTER,
     &REQUESTS_PER_SECOND,
     &BURST,
     &MAX_IN_FLIGHT,
@@ -312,11 +378,15 @@ pub(super) const ALL: [&dyn AnyKey; 23] = [
     &RECEIPTS_KEPT,
     &LISTEN,
     &ALLOWED_HOSTS,
+    &SHARD_INDEX,
+    &SHARD_COUNT,
+    &LEASE,
     &FORMAT,
     &LEVEL,
 ];
 
-pub(super) const SECTIONS: [&str; 6] = ["ingest", "finding", "deliver", "store", "http", "log"];
+pub(super) const SECTIONS: [&str; 7] =
+    ["ingest", "finding", "deliver", "store", "http", "shard", "log"];
 
 pub(super) fn paths() -> impl Iterator<Item = &'static str> + Clone {
     ALL.iter().map(|key| key.path())

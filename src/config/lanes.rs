@@ -1,18 +1,23 @@
 //! `[[lanes]]`: accounts, their Regions, and the role to assume in each.
 //!
 //! Guarantees of a list of lanes that comes out of here: not empty, no lane twice, all in one
-//! partition, every role in its lane's account and partition, at most [`LANES_MAX`].
+//! partition, every role in its lane's account and partition, at most [`LANES_MAX`]. An entry of
+//! many lanes that is wrong in one way is told of once.
+//!
+//! A role is assumed wherever an entry gives one, in the daemon's own account too: whose account
+//! that is would have to be asked first. Its lanes may have an entry of their own without a role.
 //!
 //! Deliberately doesn't know: whether the accounts exist or the roles can be assumed.
 
-use std::{collections::HashMap, fmt};
+use std::collections::HashMap;
 
 use super::{
     error::{Fault, Origin, Problem},
     file::{ListEntry, Setting, expect_text},
-    rules::{Raw, shortened, wrong_type},
+    roles::{ExternalId, Role, RoleTemplate},
+    rules::{ChoiceRule, Raw, Rule as _, shortened, wrong_type},
 };
-use crate::record::{AccountId, Lane, Region};
+use crate::record::{AccountId, Lane, Region, ids::InvalidId};
 
 /// Lanes of one daemon: 150 accounts in 10 Regions, and room. More are divided among machines.
 pub const LANES_MAX: usize = 2_000;
@@ -23,30 +28,14 @@ pub struct LaneConfig {
     pub lane: Lane,
     /// `None`: the daemon's own credentials, which must then be the account's.
     pub role: Option<Role>,
+    /// Declared: its hub is off as intended, so that nobody is called while it is.
+    pub hub_off: bool,
 }
 
-/// A role to assume for a lane.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Role {
-    /// `arn:P:iam::A:role/…`, in the lane's own partition and account.
-    pub arn: String,
-    pub external_id: Option<ExternalId>,
-}
-
-/// STS `ExternalId`. Not quite a secret, but not for logs either: only [`ExternalId::expose`]
-/// gives it away.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ExternalId(String);
-
-impl ExternalId {
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for ExternalId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(set)")
+impl LaneConfig {
+    #[must_use]
+    pub fn new(lane: Lane, role: Option<Role>) -> Self {
+        Self { lane, role, hub_off: false }
     }
 }
 
@@ -75,12 +64,29 @@ impl Reader<'_> {
     }
 
     fn entry(&mut self, entry: &ListEntry) {
-        let account = self.account(entry);
+        let accounts = self.accounts(entry);
         let regions = self.regions(entry);
-        let role = self.role(entry, account);
-        let (Some(account), Some(role)) = (account, role) else { return };
-        for region in regions {
-            self.lane(entry, Lane::new(account, region), role.clone());
+        let role = self.role(entry, &accounts);
+        let hub_off = self.hub_off(entry);
+        let Some((template, external_id)) = role else { return };
+        let mut told = Told::default();
+        for account in accounts {
+            for region in &regions {
+                let lane = Lane::new(account, region.clone());
+                let external_id = external_id.as_ref();
+                match self.lane(entry, lane, template.as_ref(), external_id, hub_off) {
+                    Ok(()) => {}
+                    Err(wrong) => told.note(wrong),
+                }
+            }
+        }
+        for (Wrong { key, reason, .. }, more) in told.0 {
+            let origin = entry.settings.get(key).map_or(&entry.origin, |setting| &setting.origin);
+            let more = match more {
+                0 => String::new(),
+                more => format!(" (and {more} more lanes of this entry)"),
+            };
+            self.invalid(origin, key, reason + &more);
         }
     }
 
@@ -90,6 +96,19 @@ impl Reader<'_> {
             self.invalid(&entry.origin, key, "missing from this `[[lanes]]`".into());
         }
         setting
+    }
+
+    fn accounts(&mut self, entry: &ListEntry) -> Vec<AccountId> {
+        let Some(setting) = entry.settings.get("lanes.accounts") else {
+            return self.account(entry).into_iter().collect();
+        };
+        let key = "lanes.accounts";
+        if let Some(one) = entry.settings.get("lanes.account") {
+            let reason = "give either this or `lanes.accounts`".into();
+            self.invalid(&one.origin, "lanes.account", reason);
+        }
+        let expected = "a list of account ids such as [\"111122223333\"]";
+        self.list(setting, key, expected, "account")
     }
 
     fn account(&mut self, entry: &ListEntry) -> Option<AccountId> {
@@ -110,14 +129,24 @@ impl Reader<'_> {
         let key = "lanes.regions";
         let Some(setting) = self.setting(entry, key) else { return Vec::new() };
         let expected = "a list of Regions such as [\"us-east-1\"]";
+        self.list(setting, key, expected, "Region")
+    }
+
+    fn list<T: std::str::FromStr<Err = InvalidId>>(
+        &mut self,
+        setting: &Setting,
+        key: &str,
+        expected: &str,
+        noun: &str,
+    ) -> Vec<T> {
         let Raw::List(items) = &setting.raw else {
             self.problem(&setting.origin, wrong_type(key, expected, &setting.raw));
             return Vec::new();
         };
         if items.is_empty() {
-            self.invalid(&setting.origin, key, "names no Region".into());
+            self.invalid(&setting.origin, key, format!("names no {noun}"));
         }
-        let mut regions = Vec::new();
+        let mut read = Vec::new();
         for item in items {
             let parsed = match item {
                 Raw::String(text) => {
@@ -126,124 +155,151 @@ impl Reader<'_> {
                 other => Err(wrong_type(key, expected, other)),
             };
             match parsed {
-                Ok(region) => regions.push(region),
+                Ok(value) => read.push(value),
                 Err(fault) => self.problem(&setting.origin, fault),
             }
         }
-        regions
+        read
     }
 
-    /// Outer `None`: there is a role, but it is wrong.
-    #[allow(clippy::option_option)]
-    fn role(&mut self, entry: &ListEntry, account: Option<AccountId>) -> Option<Option<Role>> {
+    fn hub_off(&mut self, entry: &ListEntry) -> bool {
+        let Some(setting) = entry.settings.get("lanes.hub") else { return false };
+        let read = ChoiceRule(&[("on", false), ("off", true)]).read("lanes.hub", &setting.raw);
+        read.map_err(|fault| self.problem(&setting.origin, fault)).unwrap_or(false)
+    }
+
+    /// `None`: there is a role, but it is wrong.
+    fn role(
+        &mut self,
+        entry: &ListEntry,
+        accounts: &[AccountId],
+    ) -> Option<(Option<RoleTemplate>, Option<ExternalId>)> {
         let external_id = entry.settings.get("lanes.external_id");
-        let Some(setting) = entry.settings.get("lanes.role_arn") else {
+        let Some((key, setting)) = self.role_setting(entry) else {
             if let Some(setting) = external_id {
-                let reason = "has no meaning without `lanes.role_arn`".into();
+                let reason = "has no meaning without `lanes.role_arn` or `lanes.role_name`".into();
                 self.invalid(&setting.origin, "lanes.external_id", reason);
             }
-            return Some(None);
+            return Some((None, None));
         };
         let external_id = match external_id {
-            Some(setting) => match check_external_id("lanes.external_id", &setting.raw) {
-                Ok(id) => Some(id),
-                Err(fault) => {
-                    self.problem(&setting.origin, fault);
-                    return None;
-                }
-            },
+            Some(setting) => Some(self.external_id(setting)?),
             None => None,
         };
-        let arn = expect_text("lanes.role_arn", setting)
-            .and_then(|text| check_role_arn("lanes.role_arn", text, account))
-            .map_err(|fault| self.problem(&setting.origin, fault))
-            .ok()?;
-        Some(Some(Role { arn, external_id }))
+        let template = match expect_text(key, setting) {
+            Err(fault) => {
+                self.problem(&setting.origin, fault);
+                return None;
+            }
+            Ok(text) if key == "lanes.role_arn" => RoleTemplate::of_arn(text),
+            Ok(text) => RoleTemplate::of_name(text),
+        };
+        let template = match template {
+            Ok(template) if template.is_of_one_account() && accounts.len() > 1 => Err(format!(
+                "`{}` is one account's role, but the entry has {} accounts: write {{account}} in \
+                 its place, or give `lanes.role_name`",
+                shortened(template.as_str()),
+                accounts.len()
+            )),
+            template => template,
+        };
+        match template {
+            Ok(template) => Some((Some(template), external_id)),
+            Err(reason) => {
+                self.invalid(&setting.origin, key, reason);
+                None
+            }
+        }
     }
 
-    fn lane(&mut self, entry: &ListEntry, lane: Lane, role: Option<Role>) {
+    fn role_setting<'e>(&mut self, entry: &'e ListEntry) -> Option<(&'static str, &'e Setting)> {
+        let arn = entry.settings.get("lanes.role_arn");
+        let Some(name) = entry.settings.get("lanes.role_name") else {
+            return Some(("lanes.role_arn", arn?));
+        };
+        if arn.is_some() {
+            let reason = "give either this or `lanes.role_arn`".into();
+            self.invalid(&name.origin, "lanes.role_name", reason);
+        }
+        Some(("lanes.role_name", name))
+    }
+
+    fn external_id(&mut self, setting: &Setting) -> Option<ExternalId> {
+        let parsed = match &setting.raw {
+            Raw::String(text) => ExternalId::parse(text),
+            // Never repeated in a message.
+            _ => Err(ExternalId::EXPECTED.into()),
+        };
+        match parsed {
+            Ok(id) => Some(id),
+            Err(reason) => {
+                self.invalid(&setting.origin, "lanes.external_id", reason);
+                None
+            }
+        }
+    }
+
+    fn lane(
+        &mut self,
+        entry: &ListEntry,
+        lane: Lane,
+        template: Option<&RoleTemplate>,
+        external_id: Option<&ExternalId>,
+        hub_off: bool,
+    ) -> Result<(), Wrong> {
+        let wrong = |kind, key, reason| Err(Wrong { kind, key, reason });
         if let Some(first) = self.seen.get(&lane) {
             let reason = format!("lane {lane} is already given at {first}");
-            return self.invalid(&entry.origin, "lanes", reason);
+            return wrong(Kind::Twice, "lanes", reason);
         }
         let partition = lane.partition();
-        if let Some(other) = self
-            .lanes
-            .first()
-            .map(|first| &first.lane)
-            .filter(|first| first.partition() != partition)
-        {
+        let first = self.lanes.first().map(|first| &first.lane);
+        if let Some(other) = first.filter(|first| first.partition() != partition) {
             let reason = format!(
                 "lane {lane} is in partition {partition}, {other} in {}: credentials never cross \
                  partitions, so run one daemon for each",
                 other.partition()
             );
-            return self.invalid(&entry.origin, "lanes", reason);
+            return wrong(Kind::Partition, "lanes", reason);
         }
-        if let Some(role) =
-            role.as_ref().filter(|role| role.arn.split(':').nth(1) != Some(partition.as_str()))
-        {
-            let reason =
-                format!("{} is not in partition {partition} of lane {lane}", shortened(&role.arn));
-            return self.invalid(&entry.origin, "lanes.role_arn", reason);
-        }
+        let role = match template.map(|template| template.arn_for(&lane)).transpose() {
+            Ok(arn) => arn.map(|arn| Role { arn, external_id: external_id.cloned() }),
+            Err(reason) => return wrong(Kind::Role, "lanes.role_arn", reason),
+        };
+        self.seen.insert(lane.clone(), entry.origin.clone());
         if self.lanes.len() == LANES_MAX {
             let reason = format!("more than {LANES_MAX} lanes: divide them among daemons");
-            self.seen.insert(lane, entry.origin.clone());
-            return self.invalid(&entry.origin, "lanes", reason);
+            return wrong(Kind::TooMany, "lanes", reason);
         }
-        self.seen.insert(lane.clone(), entry.origin.clone());
-        self.lanes.push(LaneConfig { lane, role });
+        self.lanes.push(LaneConfig { lane, role, hub_off });
+        Ok(())
     }
 }
 
-/// 2 to 1224 characters of `[\w+=,.@:\/-]` (STS model, `externalIdType`).
-pub(super) fn check_external_id(key: &str, raw: &Raw) -> Result<ExternalId, Fault> {
-    let allowed = |b: u8| {
-        b.is_ascii_alphanumeric()
-            || matches!(b, b'_' | b'+' | b'=' | b',' | b'.' | b'@' | b':' | b'/' | b'-')
-    };
-    match raw {
-        Raw::String(text) if (2..=1224).contains(&text.len()) && text.bytes().all(allowed) => {
-            Ok(ExternalId(text.clone()))
-        }
-        // Never repeated in a message.
-        _ => {
-            let reason = "must be a string of 2 to 1224 letters, digits and _+=,.@:/-".into();
-            Err(Fault::Invalid { key: key.into(), reason })
-        }
-    }
+/// In which way a lane is wrong.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Twice,
+    Partition,
+    Role,
+    TooMany,
 }
 
-/// 20 to 2048 characters (STS model, `arnType`), a role, in `account` if that is known.
-pub(super) fn check_role_arn(
-    key: &str,
-    text: &str,
-    account: Option<AccountId>,
-) -> Result<String, Fault> {
-    let invalid = |reason: String| Fault::Invalid { key: key.into(), reason };
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    let owner = match parts[..] {
-        ["arn", _, "iam", "", owner, resource]
-            if resource.strip_prefix("role/").is_some_and(|name| !name.is_empty())
-                && (20..=2048).contains(&text.len())
-                && text.bytes().all(|b| b.is_ascii_graphic()) =>
-        {
-            owner
+struct Wrong {
+    kind: Kind,
+    key: &'static str,
+    reason: String,
+}
+
+/// What is wrong with the lanes of one entry: the first of each kind, and how many more.
+#[derive(Default)]
+struct Told(Vec<(Wrong, usize)>);
+
+impl Told {
+    fn note(&mut self, wrong: Wrong) {
+        match self.0.iter_mut().find(|(told, _)| told.kind == wrong.kind) {
+            Some((_, more)) => *more += 1,
+            None => self.0.push((wrong, 0)),
         }
-        _ => {
-            return Err(invalid(format!(
-                "`{}` is not a role: expected arn:<partition>:iam::<account>:role/<name>",
-                shortened(text)
-            )));
-        }
-    };
-    let of = if key.starts_with("sqs") { "the queue" } else { "the lane" };
-    match account {
-        Some(account) if account.as_str() != owner => Err(invalid(format!(
-            "`{}` is a role of account {owner}, but {of}'s account is {account}",
-            shortened(text)
-        ))),
-        _ => Ok(text.to_string()),
     }
 }

@@ -16,6 +16,7 @@ mod keys;
 mod lanes;
 mod queues;
 mod reader;
+mod roles;
 mod rules;
 mod show;
 mod state_dir;
@@ -32,10 +33,11 @@ use std::{
 
 pub use error::{ConfigError, Fault, Origin, Problem};
 pub use keys::{COMPANY_NAME_DEFAULT, PRODUCT_NAME_DEFAULT};
-pub use lanes::{ExternalId, LANES_MAX, LaneConfig, Role};
+pub use lanes::{LANES_MAX, LaneConfig};
 pub use queues::{QUEUES_MAX, QueueConfig};
+pub use roles::{ExternalId, Role, RoleTemplate};
 
-use crate::record::{HybridAs, Region, Severity, Text};
+use crate::record::{HybridAs, Region, Severity, Shard, Text};
 use file::{FileContent, Settings};
 use reader::Reader;
 use show::Shown;
@@ -56,6 +58,7 @@ pub struct Config {
     pub deliver: DeliverConfig,
     pub store: StoreConfig,
     pub http: HttpConfig,
+    pub shard: ShardConfig,
     pub log: LogConfig,
     /// `None`: one lane, the caller's own account and Region. Never an empty list.
     pub lanes: Option<Vec<LaneConfig>>,
@@ -74,6 +77,9 @@ pub struct IngestConfig {
     pub fed_poll_interval: Duration,
     pub ssm_requests_per_second: f64,
     pub patch_details: bool,
+    /// Whether Cloud Control is asked about EC2 nodes that SSM no longer lists.
+    pub cloud_control: bool,
+    pub associations: bool,
 }
 
 /// How a node's state becomes a finding.
@@ -90,6 +96,7 @@ pub struct FindingConfig {
     /// `None`: the lane's default product.
     pub product_arn: Option<Text<2048>>,
     pub refresh_after: Duration,
+    pub gone_after: Duration,
 }
 
 impl FindingConfig {
@@ -138,6 +145,15 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Lower case, without port, beside the listen address and localhost.
     pub allowed_hosts: Vec<String>,
+}
+
+/// How lanes are divided among machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardConfig {
+    /// Which of the machines this is.
+    pub shard: Shard,
+    /// How long a lane's owner may be away without the hub being read back.
+    pub lease: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

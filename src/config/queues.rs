@@ -10,8 +10,9 @@ use std::collections::HashMap;
 use super::{
     error::{Fault, Origin, Problem},
     file::{ListEntry, expect_text},
-    lanes::{LaneConfig, Role, check_external_id, check_role_arn},
-    rules::shortened,
+    lanes::LaneConfig,
+    roles::{self, ExternalId, Role},
+    rules::{Raw, shortened},
 };
 use crate::record::{AccountId, Partition, Region};
 
@@ -37,6 +38,12 @@ impl QueueConfig {
     #[must_use]
     pub fn name(&self) -> &str {
         self.url.rsplit('/').next().unwrap_or(&self.url)
+    }
+
+    #[must_use]
+    pub fn arn(&self) -> String {
+        let Self { account, region, .. } = self;
+        format!("arn:{}:sqs:{region}:{account}:{}", region.partition(), self.name())
     }
 }
 
@@ -198,20 +205,34 @@ fn role(
     };
     let external_id = external_id
         .map(|setting| {
-            check_external_id("sqs.external_id", &setting.raw)
-                .map_err(|fault| (setting.origin.clone(), fault))
+            let key = "sqs.external_id".into();
+            let parsed = match &setting.raw {
+                Raw::String(text) => ExternalId::parse(text),
+                // Never repeated in a message.
+                _ => Err(ExternalId::EXPECTED.into()),
+            };
+            parsed.map_err(|reason| (setting.origin.clone(), Fault::Invalid { key, reason }))
         })
         .transpose()?;
     let at = |fault| (setting.origin.clone(), fault);
-    let arn = expect_text(key, setting)
-        .and_then(|text| check_role_arn(key, text, Some(account)))
-        .map_err(at)?;
-    let partition = region.partition();
-    if arn.split(':').nth(1) != Some(partition.as_str()) {
-        let reason = format!("{} is not in partition {partition} of the queue", shortened(&arn));
-        return Err(at(Fault::Invalid { key: key.into(), reason }));
+    let arn = expect_text(key, setting).map_err(at)?;
+    let wrong = |reason| Err(at(Fault::Invalid { key: key.into(), reason }));
+    match roles::owner(arn) {
+        None => wrong(format!(
+            "`{}` is not a role: expected arn:<partition>:iam::<account>:role/<name>",
+            shortened(arn)
+        )),
+        Some(owner) if owner != account => wrong(format!(
+            "`{}` is a role of account {owner}, but the queue's account is {account}",
+            shortened(arn)
+        )),
+        Some(_) if arn.split(':').nth(1) != Some(region.partition().as_str()) => wrong(format!(
+            "{} is not in partition {} of the queue",
+            shortened(arn),
+            region.partition()
+        )),
+        Some(_) => Ok(Some(Role { arn: arn.to_string(), external_id })),
     }
-    Ok(Some(Role { arn, external_id }))
 }
 
 #[cfg(test)]

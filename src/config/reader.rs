@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, ffi::OsString, time::Duration};
 
 use super::{
     COMPANY_NAME_DEFAULT, Config, DeliverConfig, FindingConfig, HttpConfig, IngestConfig,
-    LogConfig, PRODUCT_NAME_DEFAULT, StoreConfig, UnspecifiedSeverity,
+    LogConfig, PRODUCT_NAME_DEFAULT, ShardConfig, StoreConfig, UnspecifiedSeverity,
     error::{Fault, Origin, Problem, hint},
     file::{ListEntry, Setting, Settings},
     keys::{self, Key, VARIABLE_PREFIX},
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     failpoint,
-    record::{HybridAs, Severity, Text},
+    record::{HybridAs, Severity, Shard, Text},
 };
 
 /// Takes settings one by one, notes what is wrong with them, and goes on with the default.
@@ -113,6 +113,7 @@ impl Reader {
                 listen: self.take(&keys::LISTEN),
                 allowed_hosts: self.take(&keys::ALLOWED_HOSTS),
             },
+            shard: self.read_shard(),
             log: LogConfig { format: self.take(&keys::FORMAT), level: self.take(&keys::LEVEL) },
             lanes: lanes.map(|entries| lanes::read(entries, &mut self.problems)),
             queues: Vec::new(),
@@ -136,7 +137,22 @@ impl Reader {
             fed_poll_interval,
             ssm_requests_per_second: self.take(&keys::SSM_REQUESTS_PER_SECOND),
             patch_details: self.take(&keys::PATCH_DETAILS),
+            cloud_control: self.take(&keys::CLOUD_CONTROL),
+            associations: self.take(&keys::ASSOCIATIONS),
         }
+    }
+
+    fn read_shard(&mut self) -> ShardConfig {
+        let index = self.take(&keys::SHARD_INDEX);
+        let origin = self.last_origin();
+        let count = self.take(&keys::SHARD_COUNT);
+        let shard = Shard::try_new(index, count).unwrap_or_else(|wrong| {
+            let fault =
+                Fault::Invalid { key: keys::SHARD_INDEX.path.into(), reason: wrong.to_string() };
+            self.problems.push(Problem { origin, fault });
+            Shard::WHOLE
+        });
+        ShardConfig { shard, lease: self.take(&keys::LEASE) }
     }
 
     fn read_finding(&mut self) -> FindingConfig {
@@ -149,6 +165,7 @@ impl Reader {
             company_name: None,
             product_arn: None,
             refresh_after: Duration::ZERO,
+            gone_after: Duration::ZERO,
         };
         if finding.is_aws_parity() && self.last_origin() == Origin::Default {
             finding.unspecified_severity = UnspecifiedSeverity::Fixed(Severity::Informational);
@@ -164,6 +181,7 @@ impl Reader {
         finding.company_name = unless(COMPANY_NAME_DEFAULT, self.take(&keys::COMPANY_NAME));
         finding.product_arn = self.take(&keys::PRODUCT_ARN);
         finding.refresh_after = self.take(&keys::REFRESH_AFTER);
+        finding.gone_after = self.take(&keys::GONE_AFTER);
         finding
     }
 

@@ -4,7 +4,7 @@
 
 use std::{fmt::Write as _, sync::LazyLock};
 
-use super::{Config, Origin, keys, units::quote};
+use super::{Config, LaneConfig, Origin, keys, units::quote};
 
 /// One key in effect.
 #[derive(Clone, Debug)]
@@ -40,6 +40,15 @@ const LANES: &str = "
 # The role to assume in that account. Not set: the daemon's own credentials.
 # role_arn = \"arn:aws:iam::111122223333:role/patchferry\"
 # external_id = \"…\"
+# Many accounts alike: a role of the same name in each (or role_arn with {account} in it). The role
+# is assumed in every account named, the daemon's own too; that one may have an entry of its own.
+# [[lanes]]
+# accounts = [\"111122223333\", \"444455556666\"]
+# regions = [\"us-east-1\", \"eu-west-1\"]
+# role_name = \"patchferry\"
+# external_id = \"…\"
+# The hub is off there as intended: the lanes are dormant until it is on, and nobody is called.
+# hub = \"off\"
 ";
 
 const QUEUES: &str = "
@@ -112,17 +121,21 @@ fn lanes(config: &Config, text: &mut String) {
         text.push_str("\n# lanes: the caller's own account and Region\n");
         return;
     };
-    for config in lanes {
+    for LaneConfig { lane, role, hub_off } in lanes {
+        let note = if config.shard.shard.owns(lane) { "" } else { "  # another machine's" };
         let _ = write!(
             text,
-            "\n[[lanes]]\naccount = \"{}\"\nregions = [\"{}\"]\n",
-            config.lane.account, config.lane.region
+            "\n[[lanes]]{note}\naccount = \"{}\"\nregions = [\"{}\"]\n",
+            lane.account, lane.region
         );
-        if let Some(role) = &config.role {
+        if let Some(role) = role {
             let _ = writeln!(text, "role_arn = {}", quote(&role.arn));
             if let Some(external_id) = &role.external_id {
                 let _ = writeln!(text, "# external_id = {external_id:?}");
             }
+        }
+        if *hub_off {
+            text.push_str("hub = \"off\"\n");
         }
     }
 }

@@ -103,7 +103,7 @@ pub(crate) fn lane(sim: &SimLane) -> Lane {
 fn lane_config(sim: &SimLane) -> LaneConfig {
     let arn = format!("arn:{}:iam::{}:role/patchferry", sim.partition(), sim.account());
     let role = (sim.account() != ACCOUNTS[0]).then_some(Role { arn, external_id: None });
-    LaneConfig { lane: lane(sim), role }
+    LaneConfig::new(lane(sim), role)
 }
 
 /// The usual address, or a free one if something listens there.

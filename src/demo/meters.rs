@@ -81,7 +81,7 @@ impl Meters {
     ) -> Result<LaneMoment, QueueError> {
         let lane = &self.lanes[index];
         let served = app.lane(lane);
-        if let Some(served) = served {
+        if let Some(served) = &served {
             let sweeps = served.sweeps.borrow();
             let new = sweeps.complete.saturating_sub(self.sweeps[index]);
             self.sweeps[index] = sweeps.complete;

@@ -114,12 +114,14 @@ label! {
         DescribeInstanceInformation = "DescribeInstanceInformation",
         DescribeInstancePatchStates = "DescribeInstancePatchStates",
         DescribeInstancePatches = "DescribeInstancePatches",
+        ListAssociations = "ListAssociations",
         ListComplianceItems = "ListComplianceItems",
+        DescribeInstanceAssociationsStatus = "DescribeInstanceAssociationsStatus",
     }
 }
 
 label! {
-    /// How a request to Systems Manager ended, its retries included.
+    /// How a request to Systems Manager or Cloud Control ended.
     SsmOutcome as "outcome" {
         Ok = "ok",
         Throttled = "throttled",
@@ -138,7 +140,7 @@ label! {
         Swept = "swept",
         /// The node is gone, and that was accepted.
         Gone = "gone",
-        /// Nothing that concerns patch compliance.
+        /// Nothing that concerns patch compliance, or of a lane that is off as intended.
         Ignored = "ignored",
         /// Of an account and Region that aren't served here.
         Foreign = "foreign",

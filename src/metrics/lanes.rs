@@ -37,7 +37,7 @@ pub enum LaneState {
     Paused,
     /// The Region or the hub is off, as intended.
     Dormant,
-    /// No longer configured, but its outbox isn't empty.
+    /// No longer configured, but the store has something of it.
     Orphaned,
     /// No daemon runs; only ever in the status of a store that is looked at by itself.
     Stopped,
@@ -156,8 +156,8 @@ impl Lanes {
         })
     }
 
-    pub fn remove(&self, lane: &Lane) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(lane);
+    pub fn retain(&self, is_kept: impl Fn(&Lane) -> bool) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|lane, _| is_kept(lane));
     }
 
     /// Appends every lane's series, family by family.

@@ -121,6 +121,10 @@ catalogue! {
     /// Requests to Systems Manager by how they ended.
     pub ssm_requests: Family<SsmOperation, Family<SsmOutcome, Counter>> =
         "patchferry_ssm_requests_total";
+    /// Requests to Cloud Control, whether EC2 nodes that SSM no longer lists still exist, by how
+    /// they ended.
+    pub cloud_control_requests: Family<SsmOutcome, Counter> =
+        "patchferry_cloud_control_requests_total";
     /// Messages with events by what became of them.
     pub events: Family<EventOutcome, Counter> = "patchferry_events_total";
     /// Time from an event to the acceptance of what it told of.
@@ -274,9 +278,10 @@ impl Metrics {
         self.parts.lanes.lane(lane)
     }
 
-    /// The lane's series end here; handles that are still held change nothing any more.
-    pub fn remove_lane(&self, lane: &Lane) {
-        self.parts.lanes.remove(lane);
+    /// The series of all other lanes end here; handles that are still held change nothing any
+    /// more.
+    pub fn retain_lanes(&self, is_kept: impl Fn(&Lane) -> bool) {
+        self.parts.lanes.retain(is_kept);
     }
 
     /// Everything in Prometheus's text format, the process's own metrics fresh.

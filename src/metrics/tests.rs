@@ -88,7 +88,7 @@ fn a_removed_lane_leaves_no_series_behind() {
     let lane = lane("111122223333/us-east-1");
     metrics.lane(&lane).outbox_findings.set(7);
     assert!(metrics.render().contains("111122223333"));
-    metrics.remove_lane(&lane);
+    metrics.retain_lanes(|it| *it != lane);
     assert!(!metrics.render().contains("111122223333"));
 }
 

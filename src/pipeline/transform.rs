@@ -14,6 +14,9 @@
 //! | open | gone | resolve as gone |
 //! | none or resolved | compliant or gone | nothing |
 //!
+//! Where the ledger was completed from the hub, what is older than the hub's state isn't told at
+//! all, whatever the table says: see [`Desired::outdates`].
+//!
 //! `UpdatedAt` is always greater than every one that was assigned to or read from the hub for the
 //! finding: the hub silently ignores an equal or older one.
 
@@ -32,14 +35,12 @@ use crate::{
     queue::{Acked, Death, Decided, Desired, QueueError, Queues, Transition},
     record::{
         Assessment, Change, Finding, FindingId, Lane, Reason, RecordState, RenderPolicy, Severity,
-        Stage, Text, UnixMillis, Verdict, dead_letter::DeadItem, observation::GoneReason,
+        Stage, Text, UnixMillis, Verdict,
+        dead_letter::DeadItem,
+        observation::{BASELINE_DOCUMENT, GoneReason},
     },
     store::{StoreError, codec},
 };
-
-/// The SSM document behind a patch report, where SSM doesn't name it: compliance of type Patch
-/// comes from this one (aws-facts A).
-const DOCUMENT_DEFAULT: &str = "AWS-RunPatchBaseline";
 
 /// What makes two reports the same finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub struct Ledger<'a> {
 pub enum Decision {
     /// A newer state of the node was judged already.
     Superseded,
+    /// What the hub was told meanwhile, by somebody else, may be newer.
+    Outdated,
     /// Nothing to tell.
     Nothing,
     /// Tell the hub; and close the finding that reported the node before, if that is another.
@@ -100,8 +103,13 @@ pub fn decide(
     policy: &Policy,
     now: UnixMillis,
 ) -> Decision {
-    if ledger.desired.is_some_and(|desired| assessment.read < desired.read) {
-        return Decision::Superseded;
+    if let Some(desired) = ledger.desired {
+        if desired.outranks(assessment.read) {
+            return Decision::Superseded;
+        }
+        if desired.outdates(assessment.read, event_time(assessment), assessment.source) {
+            return Decision::Outdated;
+        }
     }
     match policy.identity {
         Identity::Node => decide_by_node(ledger, assessment, policy, now),
@@ -131,7 +139,7 @@ fn decide_by_node(
             if changed {
                 return draft.send(Change::Updated, RecordState::Open, severity);
             }
-            if refresh_is_due(ledger.acked, desired, policy, now) {
+            if refresh_is_due(ledger.acked, desired, policy.refresh_after, now) {
                 return draft.send(Change::Refreshed, RecordState::Open, severity);
             }
             Decision::Nothing
@@ -201,15 +209,7 @@ fn resolve_as_reported(
 }
 
 fn closed(finding: &Finding, state: RecordState, now: UnixMillis) -> Finding {
-    let mut closed = finding.clone();
-    closed.change = Change::Resolved;
-    closed.state = state;
-    closed.updated_at = now.max(UnixMillis(finding.updated_at.0 + 1));
-    closed.accepted_at = now;
-    closed.source = crate::record::Source::Derived;
-    // The patch list went with the version that was delivered.
-    closed.facts.patches = None;
-    closed
+    finding.closed(state, now.max(UnixMillis(finding.updated_at.0 + 1)), now)
 }
 
 fn operation_id(assessment: &Assessment) -> FindingId {
@@ -219,7 +219,7 @@ fn operation_id(assessment: &Assessment) -> FindingId {
         .as_ref()
         .and_then(|compliance| compliance.execution_id.clone())
         .unwrap_or_else(|| Text::truncated(&format!("at-{}", event_time(assessment).to_rfc3339())));
-    let document = facts.document.clone().unwrap_or_else(|| DOCUMENT_DEFAULT.into());
+    let document = facts.document.clone().unwrap_or_else(|| BASELINE_DOCUMENT.into());
     FindingId::Operation { document, command }
 }
 
@@ -312,12 +312,33 @@ fn event_time(assessment: &Assessment) -> UnixMillis {
 fn refresh_is_due(
     acked: Option<&Acked>,
     desired: &Desired,
-    policy: &Policy,
+    refresh_after: Duration,
     now: UnixMillis,
 ) -> bool {
     let Some(acked) = acked else { return false };
     acked.receipt.revision == desired.revision
-        && now.since(acked.receipt.acknowledged_at) > policy.refresh_after
+        && now.since(acked.receipt.acknowledged_at) > refresh_after
+}
+
+/// The next version of an open finding whose node exists though nothing is reported of it any
+/// more, when it is due: the hub would forget it.
+pub(super) fn refreshed(
+    desired: &Desired,
+    acked: Option<&Acked>,
+    refresh_after: Duration,
+    now: UnixMillis,
+) -> Option<Finding> {
+    let is_open = desired.finding.state.is_open();
+    if !is_open || !refresh_is_due(acked, desired, refresh_after, now) {
+        return None;
+    }
+    let mut finding = desired.finding.clone();
+    finding.change = Change::Refreshed;
+    finding.updated_at = now.max(UnixMillis(finding.updated_at.0 + 1));
+    finding.accepted_at = now;
+    // The patch list went with the version that was delivered.
+    finding.facts.patches = None;
+    Some(finding)
 }
 
 /// Of the facts whose change is worth telling: severity, non-compliant counts, baseline, and the
@@ -430,6 +451,7 @@ fn judge(
     let patches = assessment.facts.patches.as_ref();
     match decided {
         Ok(Decision::Superseded) => step.superseded(lane, node, patches),
+        Ok(Decision::Outdated) => step.outdated(lane, node, patches),
         Ok(Decision::Nothing) => step.unchanged(lane, node, assessment.read, patches),
         Ok(Decision::Send { finding, digest, close }) => {
             if let Some(close) = close {

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -23,6 +23,10 @@ pub struct LaneState {
     pauses: watch::Receiver<Pauses>,
     /// Something for deliver to look at: an entry, the end of a read-back, a pause or its end.
     pub deliver: Notify,
+    /// What is known of the lane's nodes may be old: they are to be observed soon.
+    pub observe: Notify,
+    /// A read-back has found nodes that are to be observed anew.
+    pub(super) stale: AtomicBool,
     /// The lowest outbox key that was written since deliver last looked.
     rewind: Mutex<Option<Key>>,
     outbox: AtomicI64,
@@ -45,6 +49,8 @@ impl LaneState {
             lane,
             pauses,
             deliver: Notify::new(),
+            observe: Notify::new(),
+            stale: AtomicBool::default(),
             rewind: Mutex::default(),
             outbox: AtomicI64::default(),
             delayed: AtomicI64::default(),
@@ -77,6 +83,12 @@ impl LaneState {
         self.rewind.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// The last read number that was given; `None` if this process has given none.
+    pub(super) fn last_read(&self) -> Option<u64> {
+        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        reads.next.checked_sub(1)
+    }
+
     pub fn outbox_findings(&self) -> i64 {
         self.outbox.load(Ordering::Acquire)
     }
@@ -104,6 +116,12 @@ impl LaneState {
         for (gauge, delta) in self.open.iter().zip(effect.open) {
             gauge.fetch_add(delta, Ordering::AcqRel);
         }
+        if effect.stale {
+            self.stale.store(true, Ordering::Release);
+        }
+        if effect.observe {
+            self.observe.notify_one();
+        }
         let Some(written) = effect.written else { return };
         let mut rewind = self.rewind.lock().unwrap_or_else(PoisonError::into_inner);
         if rewind.as_ref().is_none_or(|lowest| written < *lowest) {
@@ -120,6 +138,10 @@ pub(super) struct LaneEffect {
     pub outbox: i64,
     pub delayed: i64,
     pub open: [i64; 5],
+    /// A read-back has found a node that is to be observed anew.
+    pub stale: bool,
+    /// Nodes are to be observed soon.
+    pub observe: bool,
     /// The lowest outbox key that was written.
     pub written: Option<Key>,
 }
@@ -132,6 +154,8 @@ pub(super) struct Effects {
     pub observed: bool,
     pub assessed: bool,
     pub pauses: Vec<(pause::Place, Option<Pause>)>,
+    /// Lanes of which nothing is left in the store.
+    pub forgotten: Vec<Lane>,
 }
 
 impl Effects {
@@ -201,6 +225,10 @@ impl Lanes {
     pub fn apply(&self, effects: Effects) {
         for (lane, effect) in effects.lanes {
             self.get(&lane).apply(effect);
+        }
+        if !effects.forgotten.is_empty() {
+            let mut lanes = self.states.write().unwrap_or_else(PoisonError::into_inner);
+            lanes.retain(|lane, _| !effects.forgotten.contains(lane));
         }
         if !effects.pauses.is_empty() {
             self.change_pauses(|pauses| {

@@ -7,14 +7,16 @@
 //!
 //! In the order of the data: [`accept`] -> [`middle`] (observed, assessed) -> [`outbox`] and
 //! [`delivery`]. [`transition`] is one atomic step; [`ledger`] the rows per node; [`adopt`] and
-//! [`parked`] the read-back; [`readmit`] has what had left go on; [`pages`], [`details`], [`dead`]
-//! what is stored how; [`pause`] what an operator has stopped; [`retention`] forgets; [`inspect`]
-//! looks only, and so does [`verify`]; [`salvage`] takes over what a store that was set aside had
-//! waiting.
+//! [`parked`] the read-back, [`tenure`] when it is needed; [`readmit`] has what had left go on;
+//! [`pages`], [`details`], [`dead`] what is stored how; [`absent`] nodes that no list names any
+//! more; [`pause`] what an operator has stopped; [`retention`] forgets, and [`retire`] a whole
+//! lane; [`inspect`] looks only, and so does [`verify`]; [`salvage`] takes over what a store that
+//! was set aside had waiting.
 //!
 //! Deliberately doesn't know: what an item means (the judgement is the caller's closure), AWS,
 //! metrics.
 
+mod absent;
 mod accept;
 pub mod accounting;
 mod adopt;
@@ -32,7 +34,9 @@ mod parked;
 pub mod pause;
 mod readmit;
 mod retention;
+mod retire;
 mod salvage;
+pub mod tenure;
 mod transition;
 mod verify;
 
@@ -40,6 +44,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::Notify;
 
+pub use absent::{Absence, OpenFindings, Unreported};
 pub use accept::AcceptedNode;
 pub use accounting::{Accounting, Queued, Recount};
 pub use adopt::HubState;
@@ -58,6 +63,7 @@ pub use pages::{Accepted, ClaimedPage, Damaged, PAGE_ITEMS_MAX};
 pub use pause::{Pause, PauseWhat, Pauses};
 pub use readmit::{Readmission, Readmitted};
 pub use retention::Retention;
+pub use retire::{Left, LeftPage, Which};
 pub use salvage::{SalvageCount, SalvageReport, Wreckage};
 pub use transition::{Decided, Transition};
 pub use verify::{Problem, TableContents, Verified, Verifier};

@@ -179,7 +179,7 @@ impl<'a> State<'a> {
 
     /// Whether it goes on; else it is coalesced here.
     fn goes_on(&self, step: &mut Transition<'_, '_>, lane: &Lane) -> Result<bool, StoreError> {
-        let judged = step.desired(lane, self.node)?.is_some_and(|row| self.read < row.read);
+        let judged = step.desired(lane, self.node)?.is_some_and(|row| row.outranks(self.read));
         // A compliant node without a finding has no `desired` row, but a `seen` one.
         let seen_key = ledger::seen_key(lane, self.node);
         let seen: Option<Seen> = step.tx.get(&seen_key)?.and_then(|bytes| {
@@ -239,7 +239,8 @@ fn standing(
             finding.source == Source::Derived || (runs(&desired.finding.id) && runs(&finding.id));
         return Ok(if apart { Standing::Apart } else { Standing::Lost });
     }
-    let newer = desired.finding.updated_at > finding.updated_at;
+    let newer = desired.finding.updated_at > finding.updated_at
+        || desired.outdates(ReadNumber(0), finding.last_observed_at, finding.source);
     let same = desired.finding.updated_at == finding.updated_at;
     if newer || (same && is_under_way(step, lane, desired)?) {
         return Ok(Standing::Lost);
@@ -254,7 +255,7 @@ fn is_under_way(
     desired: &Desired,
 ) -> Result<bool, StoreError> {
     let node = desired.finding.node.as_str();
-    let acked = step.acked(lane, node)?;
+    let acked = step.acked(lane, node)?.filter(|_| !desired.is_adopted());
     if acked.is_some_and(|acked| acked.receipt.revision >= desired.revision) {
         return Ok(true);
     }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     record::{
-        Attempts, DeadLetter, Finding, Lane, ReadNumber, Revision, Stage, UnixMillis,
+        Attempts, DeadLetter, Finding, Lane, ReadNumber, Reason, Revision, Stage, UnixMillis,
         observation::PatchList,
     },
     store::{CounterId, StoreError, Tx, codec, keys::Key},
@@ -58,7 +58,10 @@ impl<'a, 'b> Transition<'a, 'b> {
     }
 
     /// A ledger row; a damaged one counts as absent, loudly.
-    fn row<T: serde::de::DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
+    pub(super) fn row<T: serde::de::DeserializeOwned>(
+        &self,
+        key: &Key,
+    ) -> Result<Option<T>, StoreError> {
         let Some(bytes) = self.tx.get(key)? else { return Ok(None) };
         match codec::decode(&bytes) {
             Ok((_, row)) => Ok(Some(row)),
@@ -117,13 +120,30 @@ impl<'a, 'b> Transition<'a, 'b> {
         if let Some(mut desired) = self.desired(lane, node)?
             && desired.read < read
         {
-            desired.read = read;
             let old = desired.clone();
+            desired.read = read;
+            if desired.is_adopted() {
+                // Judged here from now on, so that read numbers give the order again.
+                desired.revision = Revision(self.tx.next_sequence());
+            }
             self.put_desired(lane, Some(&old), &desired)?;
         }
         details::remove(self.tx, lane, node, patches)?;
         self.add(account::UNCHANGED, 1);
         Ok(())
+    }
+
+    /// What the hub holds of the node may be newer than this item: the item is coalesced, and the
+    /// node observed anew.
+    pub fn outdated(
+        &mut self,
+        lane: &Lane,
+        node: &str,
+        patches: Option<&PatchList>,
+    ) -> Result<(), StoreError> {
+        self.tx.remove(&ledger::seen_key(lane, node))?;
+        self.effects.lane(lane).observe = true;
+        self.superseded(lane, node, patches)
     }
 
     /// A newer state of the node was judged before this one.
@@ -237,7 +257,7 @@ impl<'a, 'b> Transition<'a, 'b> {
     }
 
     /// Takes the version that still waits out of the line: it is coalesced.
-    fn take_waiting(
+    pub(super) fn take_waiting(
         &mut self,
         lane: &Lane,
         old: Option<&Desired>,
@@ -324,11 +344,23 @@ impl<'a, 'b> Transition<'a, 'b> {
         letter: &DeadLetter,
     ) -> Result<u64, StoreError> {
         let value = self.tx.get(key)?.unwrap_or_default();
-        let items = codec::tag(&value).unwrap_or(letter.count);
+        self.remove_letter(key, &value, letter.stage, letter.reason)
+    }
+
+    /// As [`Transition::take_letter`], of a letter that is known by its bytes.
+    pub(super) fn remove_letter(
+        &mut self,
+        key: &Key,
+        value: &[u8],
+        stage: Stage,
+        reason: Reason,
+    ) -> Result<u64, StoreError> {
+        // What doesn't even have a tag was never counted.
+        let items = codec::tag(value).unwrap_or(0);
         let count = i64::try_from(items).unwrap_or(i64::MAX);
         self.tx.remove(key)?;
         self.add(account::DEAD, -count);
-        *self.effects.dead.entry((letter.stage, letter.reason)).or_default() -= count;
+        *self.effects.dead.entry((stage, reason)).or_default() -= count;
         Ok(items)
     }
 

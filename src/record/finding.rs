@@ -171,6 +171,22 @@ pub struct Finding {
     pub accepted_at: UnixMillis,
 }
 
+impl Finding {
+    /// The version that ends it, decided now and by nobody's observation.
+    #[must_use]
+    pub fn closed(&self, state: RecordState, updated_at: UnixMillis, now: UnixMillis) -> Self {
+        let mut closed = self.clone();
+        closed.change = Change::Resolved;
+        closed.state = state;
+        closed.updated_at = updated_at;
+        closed.accepted_at = now;
+        closed.source = Source::Derived;
+        // The patch list went with the version that was delivered.
+        closed.facts.patches = None;
+        closed
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 //! Everything here is data. Nothing is read from files or the environment.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -130,6 +131,17 @@ impl FleetConfig {
     }
 }
 
+/// The one role that can be assumed in an account, and who may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimRole {
+    /// Path, if any, and name.
+    pub name: String,
+    /// What `AssumeRole` has to bring, if set.
+    pub external_id: Option<String>,
+    /// Accounts whose identities its trust policy admits.
+    pub trusts: Vec<String>,
+}
+
 /// Everything that a simulator is started with.
 #[derive(Clone)]
 pub struct SimulatorConfig {
@@ -140,8 +152,10 @@ pub struct SimulatorConfig {
     pub queues: Vec<SimQueue>,
     /// Accounts that may call STS besides those of the lanes, such as a central runner's.
     pub callers: Vec<String>,
-    /// What `AssumeRole` has to bring, if set.
+    /// What `AssumeRole` has to bring, if set, in accounts that aren't in `roles`.
     pub external_id: Option<String>,
+    /// By account. In those that aren't here, any role can be assumed by anybody.
+    pub roles: BTreeMap<String, SimRole>,
     pub quotas: Quotas,
     /// Whether the hub keeps each finding's JSON. Without it, memory stays small, but rewritten
     /// history isn't noticed and `GetFindings` is refused.
@@ -159,11 +173,19 @@ impl SimulatorConfig {
             queues: Vec::new(),
             callers: Vec::new(),
             external_id: None,
+            roles: BTreeMap::new(),
             quotas: Quotas::default(),
             keep_json: true,
             clock: system_clock(),
             port: 0,
         }
+    }
+
+    /// Says which role there is in an account.
+    #[must_use]
+    pub fn role(mut self, account: &str, role: SimRole) -> Self {
+        self.roles.insert(account.to_string(), role);
+        self
     }
 
     /// Adds a lane.

@@ -9,6 +9,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     config::{Quotas, SimLane},
+    denials::Lacking,
     evolution::{NoSuchNode, Rescan, missing_patches},
     faults::{Fault, Scope},
     fleet::{Fleet, Nonsense, SeverityCounts},
@@ -67,9 +68,40 @@ impl Control {
         lock(&self.lane(lane).buckets).set_quotas(quotas, Instant::now());
     }
 
+    /// The account opts out of the lane's Region, or in again: no service there takes its
+    /// credentials meanwhile.
+    pub fn set_region_off(&self, lane: &SimLane, is_off: bool) {
+        let mut off = lock(&self.0.regions_off);
+        let _ = if is_off { off.insert(lane.clone()) } else { off.remove(lane) };
+        drop(off);
+        self.0.note_change();
+    }
+
+    /// Sessions handed out from now on last so long, whatever is asked for; `None`: as asked.
+    pub fn set_session_seconds(&self, seconds: Option<i64>) {
+        *lock(&self.0.session_seconds) = seconds;
+    }
+
     /// All sessions that `AssumeRole` has handed out expire now.
     pub fn expire_sessions(&self) {
         self.0.sessions_valid_from_ms.store(self.0.now_ms() + 1, Ordering::Relaxed);
+    }
+
+    /// From now on an account's identities may not do something, such as `ssm:DescribeInstancePatches`.
+    pub fn deny(&self, account: &str, action: &str) {
+        self.deny_for_lack(account, action, Lacking::Identity);
+    }
+
+    /// The same, and AWS blames another policy than the identity's own.
+    pub fn deny_for_lack(&self, account: &str, action: &str, lacking: Lacking) {
+        lock(&self.0.denials).deny(account, action, lacking);
+        self.0.note_change();
+    }
+
+    /// Takes all denials back.
+    pub fn allow_all(&self) {
+        lock(&self.0.denials).allow_all();
+        self.0.note_change();
     }
 
     /// Whether AWS's own integration shows among the enabled products.
@@ -112,7 +144,8 @@ impl Control {
         self.change_fleet(lane, |fleet, now_ms| fleet.corrupt_node(node, nonsense, now_ms))
     }
 
-    /// The node is off: `DescribeInstanceInformation` leaves it out, its compliance data remain.
+    /// The node is off: `DescribeInstanceInformation` leaves an EC2 node out and has lost a hybrid one;
+    /// its compliance data remain.
     pub fn stop_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
         self.change_fleet(lane, |fleet, _| fleet.stop_node(node))
     }
@@ -122,12 +155,32 @@ impl Control {
         self.change_fleet(lane, |fleet, _| fleet.start_node(node))
     }
 
+    /// The node never comes back: an EC2 node is terminated (and for a while still told of as such), a
+    /// hybrid one deregistered. Its compliance data remain until they are forgotten.
+    pub fn terminate_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        self.change_fleet(lane, |fleet, _| fleet.terminate_node(node))
+    }
+
+    /// SSM tells nothing more of the node's last scan, until it is scanned again.
+    pub fn forget_compliance(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        self.change_fleet(lane, |fleet, _| fleet.forget_compliance(node))
+    }
+
+    /// SSM tells of the node's last scan again.
+    pub fn remember_compliance(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        self.change_fleet(lane, |fleet, _| fleet.remember_compliance(node))
+    }
+
     /// The node is no more, nor are its compliance data.
     pub fn remove_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
         self.change_fleet(lane, |fleet, _| fleet.remove_node(node))
     }
 
-    fn change_fleet<T>(&self, lane: &SimLane, change: impl FnOnce(&mut Fleet, i64) -> T) -> T {
+    pub(super) fn change_fleet<T>(
+        &self,
+        lane: &SimLane,
+        change: impl FnOnce(&mut Fleet, i64) -> T,
+    ) -> T {
         let now_ms = self.0.now_ms();
         let (before, changed) = {
             let mut fleet = lock(&self.lane(lane).fleet);

@@ -42,6 +42,8 @@ pub struct HubFinding {
     pub imports: u32,
     /// `UpdatedAt` and `RecordState` of the last accepted versions, oldest first.
     pub history: VecDeque<(String, String)>,
+    /// `LastObservedAt` of the same versions; empty where the provider gave none.
+    pub observed_history: VecDeque<String>,
     /// The accepted version as sent; empty if the simulator keeps none.
     pub json: String,
 }
@@ -116,6 +118,7 @@ fn version(finding: &Finding<'_>, updated_at_ms: i64, now_ms: i64) -> HubFinding
         patch_counts: finding.patch_counts(),
         imports: 1,
         history: VecDeque::from([version]),
+        observed_history: VecDeque::from([finding.last_observed_at().to_string()]),
         json: String::new(),
     }
 }
@@ -130,12 +133,8 @@ impl HubFinding {
             status => status.to_string(),
         };
         self.imports = old.imports.saturating_add(1);
-        let mut history = std::mem::take(&mut old.history);
-        history.append(&mut self.history);
-        while history.len() > HISTORY_MAX {
-            history.pop_front();
-        }
-        self.history = history;
+        self.history = appended(&mut old.history, &mut self.history);
+        self.observed_history = appended(&mut old.observed_history, &mut self.observed_history);
     }
 
     /// The finding as `GetFindings` shows it: as sent, with what the service fills in.
@@ -162,6 +161,16 @@ impl HubFinding {
             json!(format!("{}/{}", self.product_arn, self.id));
         finding
     }
+}
+
+/// The last versions of both, oldest first.
+fn appended<T>(old: &mut VecDeque<T>, new: &mut VecDeque<T>) -> VecDeque<T> {
+    let mut history = std::mem::take(old);
+    history.append(new);
+    while history.len() > HISTORY_MAX {
+        history.pop_front();
+    }
+    history
 }
 
 /// `Severity.Normalized` that the service derives from a label (model, `Severity`).

@@ -1,4 +1,4 @@
-//! An embedded stand-in for SSM, Security Hub, SQS and STS.
+//! An embedded stand-in for SSM, Security Hub, Cloud Control, SQS and STS.
 //!
 //! It speaks AWS's wire protocols on loopback, so that unchanged SDK clients work against it: give
 //! them [`Simulator::endpoint_url`] and [`access_key_id`]. The fleet is seeded and changes only when
@@ -12,20 +12,22 @@
 //!
 //! # Layout
 //! - [`config`](SimulatorConfig), `caller`: accounts, Regions, credentials
-//! - `server`, `connection`, `reply`, `faults`, `bucket`: whether a call is carried out, and whether
-//!   its answer arrives
+//! - `server`, `connection`, `reply`, `faults`, `denials`, `bucket`: whether a call is carried out, and
+//!   whether its answer arrives
 //! - `wire`: the operations; `asff`: the rules that an imported finding has to keep
-//! - `fleet`, `patches`, `evolution`: what SSM knows; `hub`: what Security Hub holds
+//! - `fleet`, `patches`, `associations`, `evolution`: what SSM knows; `hub`: what Security Hub holds
 //! - `events`, `queue`: what `EventBridge` tells, and the SQS queues that hold it
 //! - `oracle`, `stats`, [`Control`]: what is true, what happened, and the handle on it all
 
 mod asff;
+mod associations;
 mod bucket;
 mod caller;
 mod clock;
 mod config;
 mod connection;
 mod control;
+mod denials;
 mod events;
 mod evolution;
 mod faults;
@@ -47,10 +49,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::DropGuard;
 
 pub use config::{
-    Clock, FleetConfig, Quota, Quotas, SECRET_ACCESS_KEY, SimLane, SimulatorConfig, access_key_id,
-    system_clock,
+    Clock, FleetConfig, Quota, Quotas, SECRET_ACCESS_KEY, SimLane, SimRole, SimulatorConfig,
+    access_key_id, system_clock,
 };
 pub use control::Control;
+pub use denials::Lacking;
 pub use events::SimEvent;
 pub use evolution::{NoSuchNode, Rescan};
 pub use faults::{Fault, Scope, Service};

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     bucket::TokenBucket,
-    config::{Clock, Quotas, SimLane, SimulatorConfig},
+    config::{Clock, Quotas, SimLane, SimRole, SimulatorConfig},
+    denials::Denials,
     faults::FaultTable,
     fleet::{Fleet, uuid},
     hub::Hub,
@@ -82,9 +83,15 @@ pub(super) struct World {
     pub mailing: Mutex<Mailing>,
     pub accounts: BTreeSet<String>,
     pub external_id: Option<String>,
+    pub roles: BTreeMap<String, SimRole>,
+    /// Lanes whose account hasn't opted in to their Region.
+    pub regions_off: Mutex<BTreeSet<SimLane>>,
+    /// How long a session lasts, whatever is asked for.
+    pub session_seconds: Mutex<Option<i64>>,
     pub keep_json: bool,
     pub clock: Clock,
     pub faults: Mutex<FaultTable>,
+    pub denials: Mutex<Denials>,
     /// Counts of calls that no lane can be told from.
     pub stray: Mutex<Stats>,
     pub aws_integration_enabled: Mutex<bool>,
@@ -132,9 +139,13 @@ impl World {
             queues,
             mailing: Mutex::default(),
             external_id: config.external_id.clone(),
+            roles: config.roles.clone(),
+            regions_off: Mutex::default(),
+            session_seconds: Mutex::default(),
             keep_json: config.keep_json,
             clock: config.clock.clone(),
             faults: Mutex::default(),
+            denials: Mutex::default(),
             stray: Mutex::default(),
             aws_integration_enabled: Mutex::new(false),
             sessions_valid_from_ms: AtomicI64::new(i64::MIN),

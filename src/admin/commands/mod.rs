@@ -7,6 +7,7 @@ pub mod dead;
 pub mod ingest;
 pub mod pause;
 pub mod receipt;
+pub mod retire;
 pub mod status;
 
 use serde_json::Value;
@@ -57,6 +58,7 @@ table![
     pause::PauseLanes,
     pause::ResumeLanes,
     receipt::GetReceipt,
+    retire::RetireLane,
     ingest::BeginIngest,
     ingest::IngestLines,
     ingest::EndIngest,

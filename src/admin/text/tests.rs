@@ -21,12 +21,14 @@ fn status() -> Status {
         poll_interval_seconds: 300,
         gone_withheld_nodes: 0,
         ingest_paused: false,
+        role_arn: None,
     };
     Status {
         version: "1.2.3".into(),
         started_at_unix_ms: UnixMillis(0),
         at_unix_ms: UnixMillis(1_000_000),
         dry_run: false,
+        shard: None,
         lanes: vec![lane],
         queues: vec![QueueStatus { queue: "outbox".into(), items: 0, oldest_age_seconds: None }],
         accounting: Accounting { accepted: 5, delivered: 5, ..Accounting::default() },

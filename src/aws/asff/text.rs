@@ -1,8 +1,13 @@
 //! Sentences and links of a finding.
 
+use std::fmt::Write as _;
+
 use aws_sdk_securityhub::types::{Recommendation, Remediation};
 
-use crate::record::{Facts, Lane, NodeId, Partition, observation::GoneReason};
+use crate::record::{
+    Facts, Lane, NodeId, Partition,
+    observation::{ASSOCIATION_DOCUMENT, GoneReason},
+};
 
 /// AWS's title; patchferry's has the node behind it.
 pub(super) const TITLE: &str = "Systems Manager Patch Summary - Managed Instance Non-Compliant";
@@ -19,13 +24,28 @@ pub(super) fn remediation(url: &str) -> Remediation {
     Remediation::builder().recommendation(recommendation).build()
 }
 
-/// AWS's description, and the node's counts.
+/// AWS's description, and the node's counts as far as there are any.
 pub(super) fn description(node: &NodeId, facts: &Facts) -> String {
     let counts = &facts.counts;
-    let mut text = format!(
-        "{DESCRIPTION} {node}: {} missing, {} failed, {} rejected but installed, {} waiting for a reboot",
-        counts.missing, counts.failed, counts.installed_rejected, counts.installed_pending_reboot
-    );
+    let mut text = if facts.are_by_association() {
+        format!(
+            "{DESCRIPTION} {node}: scanned by {ASSOCIATION_DOCUMENT}, which tells whether patches are missing but not which"
+        )
+    } else {
+        format!(
+            "{DESCRIPTION} {node}: {} missing, {} failed, {} rejected but installed, {} waiting for a reboot",
+            counts.missing,
+            counts.failed,
+            counts.installed_rejected,
+            counts.installed_pending_reboot
+        )
+    };
+    // Windows: they make the node non-compliant only if its baseline says so.
+    if counts.available_security_update > 0 {
+        let count = counts.available_security_update;
+        write!(text, ", {count} security updates available that no rule approves")
+            .expect("writing to a String can't fail");
+    }
     if let Some(baseline) = &facts.baseline {
         text.push_str(", by baseline ");
         text.push_str(baseline.as_str());
@@ -42,11 +62,11 @@ pub(super) fn source_url(lane: &Lane, node: &NodeId, page: &str) -> Option<Strin
         Partition::Aws => format!("{region}.console.aws.amazon.com"),
         Partition::AwsCn => "console.amazonaws.cn".to_owned(),
         Partition::AwsUsGov => format!("{region}.console.amazonaws-us-gov.com"),
-        Partition::AwsIso
-        | Partition::AwsIsoB
-        | Partition::AwsIsoE
-        | Partition::AwsIsoF
-        | Partition::AwsEusc => return None,
+        // AWS European Sovereign Cloud User Guide, "Endpoints".
+        Partition::AwsEusc => format!("{region}.console.amazonaws-eusc.eu"),
+        Partition::AwsIso | Partition::AwsIsoB | Partition::AwsIsoE | Partition::AwsIsoF => {
+            return None;
+        }
     };
     Some(format!("https://{host}/systems-manager/{page}/{node}/patch?region={region}"))
 }
@@ -57,6 +77,7 @@ pub(in crate::aws) fn gone_description(reason: GoneReason) -> &'static str {
         GoneReason::Deregistered => "The node was deregistered from Systems Manager.",
         GoneReason::AbsentTooLong => "Systems Manager has not reported the node for a long time.",
         GoneReason::Superseded => "Another finding reports the node now.",
+        GoneReason::LaneRetired => "This account and Region is no longer looked after.",
     }
 }
 
@@ -67,6 +88,7 @@ pub(in crate::aws) fn gone_reason(text: &str) -> Option<GoneReason> {
         GoneReason::Deregistered,
         GoneReason::AbsentTooLong,
         GoneReason::Superseded,
+        GoneReason::LaneRetired,
     ]
     .into_iter()
     .find(|reason| gone_description(*reason) == text)

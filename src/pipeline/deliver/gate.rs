@@ -85,12 +85,23 @@ impl Gate {
 
     /// Sending can't succeed until somebody acts; whether that is news.
     pub fn hold(&mut self, reason: HoldReason, why: String, now: Instant) -> bool {
+        self.hold_for(self.probe_interval, reason, why, now)
+    }
+
+    /// As [`Gate::hold`], asked again after another time.
+    pub fn hold_for(
+        &mut self,
+        interval: Duration,
+        reason: HoldReason,
+        why: String,
+        now: Instant,
+    ) -> bool {
         let news = !self.is_held(reason);
         if !news && !self.probing {
             return false;
         }
         self.probing = false;
-        self.stop = Some((Stop::Held(reason, why), now + self.probe_interval));
+        self.stop = Some((Stop::Held(reason, why), now + interval));
         news
     }
 }

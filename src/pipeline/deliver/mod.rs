@@ -6,7 +6,8 @@
 //! - [`lane`]: the task; the only part that waits.
 //! - [`flight`]: what is claimed and not settled; [`batch`]: what makes the next request.
 //! - [`outcome`]: what a reply means (pure); [`verdict`]: how that is committed.
-//! - [`gate`]: whether the lane may send: flowing, backing off, held (pure).
+//! - [`gate`]: whether the lane may send: flowing, backing off, held (pure). A lane whose Region is
+//!   off, or whose hub is off as declared, is dormant: held, asked rarely, and not swept.
 //! - [`read_back`]: adopting what the hub holds before a lane with a new ledger sends.
 //!
 //! Guarantees: retried until acknowledged; order per finding (never two versions of one in
@@ -38,8 +39,13 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// How often a held lane probes.
     pub probe_interval: Duration,
+    /// Declared: the hub is off as intended.
+    pub hub_off: bool,
     /// Where findings go, if not to the lane's default product.
     pub product_arn: Option<String>,
+    /// A lane's task that didn't look around for longer than this was not there: suspended, or set
+    /// back. What the hub holds is read back, then.
+    pub absence_max: Duration,
     /// Whether what the hub holds can be read back: not where each run is a finding of its own.
     pub reads_back: bool,
 }

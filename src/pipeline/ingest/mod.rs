@@ -3,20 +3,24 @@
 //! A sweep begins a poll interval (jittered) after the last one *ended*; hourly where there are
 //! no nodes; sooner, backing off, after one that failed. While the store is full nothing is
 //! accepted: SSM keeps what is there. While an operator has paused ingest no sweep begins, and one
-//! that runs ends before its next request.
+//! that runs ends before its next request. A dormant lane isn't swept.
 //!
 //! - [`sweep`]: one complete read of the fleet.
 //! - [`change`]: which nodes are worth a closer look (pure); [`look`]: that look.
+//! - [`gone`]: which nodes are gone, after a sweep; in between, which aren't reported any more.
+//! - [`associations`]: what scans by association have found.
 //! - [`reads`]: requests at the lane's pace, tried again.
 //! - [`file`]: lines that somebody hands in, without a sweep.
 //! - [`event`]: nodes that something is known to have happened to, between two sweeps.
 //!
 //! Deliberately doesn't know: what becomes of what it accepts.
 
+mod associations;
 mod change;
 mod error;
 pub mod event;
 pub mod file;
+pub mod gone;
 mod look;
 mod reads;
 mod sweep;
@@ -30,16 +34,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use error::{IngestError, Skipped};
+pub use gone::{GoneGate, GoneReport, GoneWatch};
 pub use reads::LaneReads;
 pub use sweep::SweepReport;
 
-use self::event::Awaited;
+use self::{event::Awaited, gone::Presence};
 use super::backoff::LaneBackoff;
 use crate::{
-    aws::{AwsError, Fault, patch_digest},
+    aws::{AwsError, Fault, HoldReason, patch_digest},
     metrics::{LaneMetrics, Metrics},
     queue::{QueueError, Queues, details},
-    record::{Lane, PatchDetail, ReadNumber, UnixMillis, observation::PatchList},
+    record::{Lane, PatchDetail, ReadNumber, Severity, UnixMillis, observation::PatchList},
 };
 
 /// A lane without nodes is looked at hourly.
@@ -54,6 +59,8 @@ const JITTER: f64 = 0.1;
 /// How a lane is swept; checked by the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The first sweep begins within this: not all lanes at once.
+    pub start_spread: Duration,
     pub poll_interval: Duration,
     /// Whether the patches of non-compliant nodes are read.
     pub patch_details: bool,
@@ -69,6 +76,8 @@ pub struct SweepStatus {
     pub complete: u64,
     pub last_complete_at: Option<UnixMillis>,
     pub last_report: SweepReport,
+    /// What the last complete sweep led to.
+    pub gone: GoneReport,
     /// Why the last sweep ended early, if it did.
     pub failure: Option<String>,
     /// No sweep runs, since an operator has paused ingest.
@@ -81,6 +90,7 @@ pub struct SweepStatus {
 pub struct LaneIngest {
     pub reads: Arc<LaneReads>,
     pub settings: Settings,
+    pub gone: GoneWatch,
     /// Sweeps at once when notified.
     pub trigger: Arc<Notify>,
     /// Nodes that events have left to a sweep.
@@ -90,11 +100,16 @@ pub struct LaneIngest {
 
 impl LaneIngest {
     /// Sweeps until shutdown or until the store has failed.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), QueueError> {
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), QueueError> {
         let lane = self.reads.lane().clone();
         let gauges = self.metrics().lane(&lane);
         let mut backoff = LaneBackoff::default();
         let state = self.queues().lane(&lane);
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = self.trigger.notified() => {}
+            () = tokio::time::sleep(self.settings.start_spread.mul_f64(fastrand::f64())) => {}
+        }
         loop {
             self.status.send_modify(|status| status.paused = state.ingest_paused().is_some());
             tokio::select! {
@@ -102,6 +117,10 @@ impl LaneIngest {
                 () = state.ingest_resumed() => {}
             }
             self.status.send_modify(|status| status.paused = false);
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = self.reads.session().awake() => {}
+            }
             let swept = tokio::select! {
                 // A sweep that is cut keeps the pages that it accepted.
                 () = shutdown.cancelled() => return Ok(()),
@@ -125,6 +144,7 @@ impl LaneIngest {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = self.trigger.notified() => {}
+                () = state.observe.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
             if let Some(ended) = self.wait_for_room(&shutdown).await? {
@@ -141,19 +161,28 @@ impl LaneIngest {
         self.reads.metrics()
     }
 
-    async fn sweep(&self) -> Result<SweepReport, IngestError> {
+    async fn sweep(&mut self) -> Result<SweepReport, IngestError> {
         let began = Instant::now();
-        let lane = self.reads.lane();
+        let mut met = Presence::default();
         self.awaited.begin();
-        let swept = sweep::Sweep::new(&self.reads, &self.settings, &self.awaited).run().await;
+        let sweep = sweep::Sweep::new(&self.reads, &self.settings, &mut met, &self.awaited);
+        let swept = sweep.run().await;
         self.awaited.end(swept.is_ok());
-        let report = swept?;
+        let report = match swept {
+            Ok(report) => report,
+            Err(error) => {
+                self.gone.after_part(&self.reads, &met).await?;
+                return Err(error);
+            }
+        };
         self.metrics().sweep_seconds.record(began.elapsed().as_secs_f64());
-        self.complete(lane, &report, &self.metrics().lane(lane));
+        let gone = self.gone.after_all(&self.reads, Arc::new(met)).await?;
+        let lane = self.reads.lane();
+        self.complete(lane, &report, &gone, &self.metrics().lane(lane));
         Ok(report)
     }
 
-    fn complete(&self, lane: &Lane, report: &SweepReport, gauges: &LaneMetrics) {
+    fn complete(&self, lane: &Lane, report: &SweepReport, gone: &GoneReport, gauges: &LaneMetrics) {
         let now = self.queues().clock().now();
         #[allow(clippy::cast_precision_loss)] // milliseconds of this century are below 2^52
         gauges.last_complete_sweep_timestamp_seconds.set(now.0 as f64 / 1000.0);
@@ -164,25 +193,38 @@ impl LaneIngest {
             status.complete += 1;
             status.last_complete_at = Some(now);
             status.last_report = *report;
+            status.gone = *gone;
         });
-        tracing::debug!(%lane, ?report, "sweep complete");
+        tracing::debug!(%lane, ?report, ?gone, "sweep complete");
     }
 
     async fn failed(&self, lane: &Lane, error: &IngestError) {
         let text = error.to_string();
-        let news = self.status.borrow().failure.is_none();
+        let (news, changed) = {
+            let before = &self.status.borrow().failure;
+            (before.is_none(), before.as_ref() != Some(&text))
+        };
         self.status.send_modify(|status| status.failure = Some(text.clone()));
         if news {
             tracing::warn!(%lane, error = text, "a sweep ended early: what it accepted is kept, it is begun anew");
         }
-        if matches!(error, IngestError::Aws(AwsError { fault: Fault::Held { .. }, .. })) {
-            self.reads.session().renew().await;
+        let IngestError::Aws(AwsError { fault: Fault::Held { reason, .. }, .. }) = error else {
+            return;
+        };
+        self.reads.session().renew().await;
+        if *reason == HoldReason::RegionOff && changed {
+            self.reads.session().doubt();
+            self.queues().lane(lane).deliver.notify_one();
         }
     }
 
     fn interval_after(&self, report: &SweepReport) -> Duration {
         let interval = self.settings.poll_interval;
-        let interval = if report.nodes == 0 { interval.max(EMPTY_INTERVAL) } else { interval };
+        let state = self.queues().lane(self.reads.lane());
+        let is_open = Severity::ALL.into_iter().any(|it| state.open_findings(it) > 0);
+        // While findings are open, no nodes at all is too strange to be left so for long.
+        let is_empty = report.nodes == 0 && !is_open;
+        let interval = if is_empty { interval.max(EMPTY_INTERVAL) } else { interval };
         interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
     }
 

@@ -238,3 +238,42 @@ fn a_rejected_resolve_is_tried_again_with_any_changed_fact() {
     let (finding, _) = sent(decided(Some(&resolved), &changed, &by_node()));
     assert_eq!((finding.change, finding.state), (Change::Resolved, RecordState::Resolved));
 }
+
+/// What the hub is found to hold, told by somebody else; reads before the tenth began earlier.
+fn adopted(state: RecordState, updated_at: UnixMillis) -> Desired {
+    let mut row = after(None, &bad(10, 2), &by_node());
+    row.revision = Revision(0);
+    row.digest = 0;
+    row.place = None;
+    row.finding.state = state;
+    row.finding.updated_at = updated_at;
+    row
+}
+
+#[test]
+fn what_was_read_before_an_adoption_is_judged_only_if_it_happened_after_the_hubs_state() {
+    let later = UnixMillis(END.0 + 1);
+    for state in [RecordState::Open, RecordState::Resolved] {
+        let row = adopted(state, later);
+        assert_eq!(decided(Some(&row), &bad(9, 2), &by_node()), Decision::Outdated, "{state:?}");
+        let row = adopted(state, END);
+        sent(decided(Some(&row), &bad(9, 2), &by_node()));
+    }
+    let open = adopted(RecordState::Open, later);
+    assert_eq!(decided(Some(&open), &good(9), &by_node()), Decision::Outdated);
+}
+
+#[test]
+fn what_was_read_after_an_adoption_is_judged_whenever_it_happened() {
+    let row = adopted(RecordState::Open, NOW);
+    let (finding, _) = sent(decided(Some(&row), &bad(10, 3), &by_node()));
+    assert!(finding.updated_at > NOW);
+}
+
+#[test]
+fn what_was_handed_in_is_never_outdated() {
+    let row = adopted(RecordState::Open, NOW);
+    let mut line = bad(1, 3);
+    line.source = Source::File;
+    sent(decided(Some(&row), &line, &by_node()));
+}

@@ -114,7 +114,7 @@ pub(super) fn bury(
     tx.put(&key, codec::encode(count, &letter))
 }
 
-pub(super) fn patches_of(item: &DeadItem) -> Option<&PatchList> {
+pub(in crate::queue) fn patches_of(item: &DeadItem) -> Option<&PatchList> {
     match item {
         DeadItem::Observation { observation, .. } => observation.patches.as_ref(),
         DeadItem::Assessment(assessment) => assessment.facts.patches.as_ref(),

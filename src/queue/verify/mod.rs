@@ -11,12 +11,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    Absence,
     accounting::{Accounting, Queued},
     dead,
     ledger::{Acked, Desired, LaneRow, Seen},
     outbox::{self, Place, Waiting},
     pages::Accepted,
     pause::Pause,
+    tenure::Tenure,
 };
 use crate::{
     record::{
@@ -122,7 +124,8 @@ impl Verifier {
         self.count(table, value);
         let fields = KeyFields::of(key);
         match table {
-            Table::Meta => checked(value),
+            Table::Meta | Table::Reopening | Table::LaneCare => checked(value),
+            Table::Tenure => decoded::<Tenure>(value).map(drop),
             Table::Observed => self.observed(fields, value),
             Table::Assessed => self.assessed(fields, value),
             Table::Parked => self.parked(fields, value),
@@ -133,6 +136,7 @@ impl Verifier {
             Table::Desired => self.desired(fields, value),
             Table::Acked => node_row::<Acked>(fields, value).map(drop),
             Table::Details => self.details(fields, value),
+            Table::Absent => node_row::<Absence>(fields, value).map(drop),
             Table::Dead => self.letter(key, value),
             Table::DeadHistory => node_row::<Vec<dead::Episode>>(fields, value).map(drop),
             Table::Lane => self.lane(fields, value),

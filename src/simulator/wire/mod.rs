@@ -1,14 +1,17 @@
 //! The operations of each simulated service, and how a request names them.
 //!
-//! Covered: of SSM what a sweep reads; of Security Hub importing, reading back, `DescribeHub` and
-//! `ListEnabledProductsForImport`; of STS `GetCallerIdentity` and `AssumeRole`; of SQS receiving,
-//! deleting and hiding messages. Anything else is unknown, which is answered as an error and counted.
+//! Covered: of SSM what a sweep and an event read; of Cloud Control `GetResource` of EC2 instances; of
+//! Security Hub importing, reading back, `DescribeHub` and `ListEnabledProductsForImport`; of STS
+//! `GetCallerIdentity` and `AssumeRole`; of SQS receiving, deleting and hiding messages, and
+//! `GetQueueAttributes`. Anything else is unknown, which is answered as an error and counted.
 
+mod cloud_control;
 mod hub_import;
 mod hub_read;
 mod sqs;
 mod ssm;
 mod ssm_answers;
+mod ssm_associations;
 mod sts;
 
 use std::time::Duration;
@@ -40,6 +43,7 @@ pub(super) struct Route {
     pub operation: String,
     /// The account whose role `AssumeRole` asks for.
     pub assumed_account: Option<String>,
+    pub assumed_role: Option<String>,
 }
 
 impl Route {
@@ -51,6 +55,9 @@ impl Route {
         }
         if let Some(operation) = target.and_then(|target| target.strip_prefix("AmazonSQS.")) {
             return Some(Self::new(Protocol::AwsJson10, Service::Sqs, operation));
+        }
+        if let Some(operation) = target.and_then(|target| target.strip_prefix("CloudApiService.")) {
+            return Some(Self::new(Protocol::AwsJson10, Service::CloudControl, operation));
         }
         if target.is_some() {
             return None;
@@ -71,7 +78,13 @@ impl Route {
     }
 
     fn new(protocol: Protocol, service: Service, operation: &str) -> Self {
-        Self { protocol, service, operation: operation.to_string(), assumed_account: None }
+        Self {
+            protocol,
+            service,
+            operation: operation.to_string(),
+            assumed_account: None,
+            assumed_role: None,
+        }
     }
 }
 
@@ -98,6 +111,11 @@ pub(super) fn long_poll(
 ) -> Option<(SimQueue, Duration)> {
     let is_receive = route.service == Service::Sqs && route.operation == sqs::RECEIVE;
     if is_receive { sqs::long_poll(caller, body) } else { None }
+}
+
+/// Carries out a Cloud Control operation; `None` if it is unknown.
+pub(super) fn cloud_control(lane: &LaneWorld, route: &Route, body: &[u8]) -> Option<Outcome> {
+    cloud_control::call(lane, &route.operation, body)
 }
 
 /// Carries out a Security Hub operation; `None` if it is unknown.

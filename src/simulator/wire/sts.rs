@@ -11,7 +11,7 @@ use crate::simulator::{
     config::{SECRET_ACCESS_KEY, session_key_id},
     faults::Service,
     reply::{ApiError, Protocol, escape_xml},
-    world::World,
+    world::{World, lock},
 };
 
 const DEFAULT_SESSION_SECONDS: i64 = 3_600;
@@ -24,6 +24,7 @@ pub(super) fn route(body: &[u8]) -> Option<Route> {
     let mut route = Route::new(Protocol::Query, Service::Sts, form.get("Action")?);
     route.assumed_account =
         form.get("RoleArn").and_then(|arn| Some(role_of_arn(arn)?.0.to_string()));
+    route.assumed_role = form.get("RoleArn").cloned();
     Some(route)
 }
 
@@ -47,12 +48,8 @@ fn parse_form(body: &[u8]) -> Option<Form> {
 }
 
 fn caller_identity(caller: &Caller) -> Vec<u8> {
-    let account = &caller.account;
-    let (arn, user_id) = if caller.is_session {
-        (format!("arn:aws:sts::{account}:assumed-role/simulated/session"), "AROASIMULATED:session")
-    } else {
-        (format!("arn:aws:iam::{account}:user/simulated"), "AIDASIMULATED")
-    };
+    let (account, arn) = (&caller.account, caller.arn());
+    let user_id = if caller.is_session { "AROASIMULATED:session" } else { "AIDASIMULATED" };
     xml(
         "GetCallerIdentity",
         &format!("<Arn>{arn}</Arn><UserId>{user_id}</UserId><Account>{account}</Account>"),
@@ -75,9 +72,7 @@ fn assume_role(world: &World, caller: &Caller, form: &Form) -> Outcome {
             return Err(validation("DurationSeconds must be between 900 and 43200".to_string()));
         }
     };
-    let is_admitted =
-        world.external_id.is_none() || world.external_id.as_ref() == form.get("ExternalId");
-    if !world.accounts.contains(account) || !is_admitted {
+    if !world.accounts.contains(account) || !is_admitted(world, caller, account, role, form) {
         return Err(ApiError::new(
             403,
             "AccessDenied",
@@ -88,6 +83,7 @@ fn assume_role(world: &World, caller: &Caller, form: &Form) -> Outcome {
             ),
         ));
     }
+    let seconds = (*lock(&world.session_seconds)).unwrap_or(seconds);
     let now_ms = world.now_ms();
     let expires_at_ms = now_ms + seconds * 1_000;
     Ok(xml(
@@ -103,6 +99,19 @@ fn assume_role(world: &World, caller: &Caller, form: &Form) -> Outcome {
             escape_xml(role),
         ),
     ))
+}
+
+/// What the role's trust policy says; a role that isn't there is refused in the same words.
+fn is_admitted(world: &World, caller: &Caller, account: &str, role: &str, form: &Form) -> bool {
+    let given = form.get("ExternalId");
+    match world.roles.get(account) {
+        Some(known) => {
+            known.name == role
+                && known.trusts.contains(&caller.account)
+                && (known.external_id.is_none() || known.external_id.as_ref() == given)
+        }
+        None => world.external_id.is_none() || world.external_id.as_ref() == given,
+    }
 }
 
 /// Account and role name of `arn:P:iam::A:role/…`.

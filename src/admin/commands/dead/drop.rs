@@ -3,13 +3,7 @@
 //! A page is in the file, on disk, before its letters are removed: a crash in between leaves a
 //! letter in both, never in neither.
 
-use std::{
-    fs::{DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -18,10 +12,10 @@ use crate::{
     admin::{
         command::{Caller, Command, Refusal, RefusalKind},
         handler::Admin,
+        kept::{Kept, time_in_file_name},
     },
     failpoint::{self, FailPoint},
-    queue::{CompleteLetter, DeadFilter, Dropped},
-    record::UnixMillis,
+    queue::{DeadFilter, Dropped},
 };
 
 /// Below the state directory.
@@ -69,9 +63,9 @@ impl Command for DropDead {
             if !page.letters.is_empty() {
                 let kept = match keep.take() {
                     Some(kept) => kept,
-                    None => Kept::create(self.keep_in.clone(), admin).await?,
+                    None => create(self.keep_in.clone(), admin).await?,
                 };
-                all.file = Some(kept.path.clone());
+                all.file = Some(kept.path().to_path_buf());
                 let (kept, letters) = kept.write(page.letters).await?;
                 keep = Some(kept);
                 let letters = letters.into_iter().map(|complete| complete.letter).collect();
@@ -103,71 +97,9 @@ fn interrupted(so_far: &DropAnswer, why: &str) -> Refusal {
     )
 }
 
-/// The file that keeps what is dropped.
-struct Kept {
-    path: PathBuf,
-    file: File,
-}
-
-impl Kept {
-    async fn create(path: Option<PathBuf>, admin: &Admin) -> Result<Self, Refusal> {
-        let directory = admin.config().state_dir.join(DIRECTORY_NAME);
-        let now = admin.queues().clock().now();
-        let path = path.unwrap_or_else(|| directory.join(file_name(now)));
-        let told = path.clone();
-        blocking(&told, move || {
-            if path.starts_with(&directory) && !directory.exists() {
-                DirBuilder::new().mode(0o700).create(&directory)?;
-                sync_directory_of(&directory)?;
-            }
-            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            sync_directory_of(&path)?;
-            Ok(Self { path, file })
-        })
-        .await
-    }
-
-    /// Appends letters; on disk when this returns.
-    async fn write(
-        mut self,
-        letters: Vec<CompleteLetter>,
-    ) -> Result<(Self, Vec<CompleteLetter>), Refusal> {
-        let told = self.path.clone();
-        blocking(&told, move || {
-            let mut lines = Vec::new();
-            for letter in &letters {
-                serde_json::to_writer(&mut lines, letter)?;
-                lines.push(b'\n');
-            }
-            self.file.write_all(&lines)?;
-            self.file.sync_data()?;
-            Ok((self, letters))
-        })
-        .await
-    }
-}
-
-/// `2026-11-24T02-30-00.123Z.jsonl`: sorts by time, and is a file name everywhere.
-fn file_name(now: UnixMillis) -> String {
-    format!("{}.jsonl", now.to_rfc3339().replace(':', "-"))
-}
-
-fn sync_directory_of(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    path: &Path,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, Refusal> {
-    let ended = tokio::task::spawn_blocking(work).await.map_err(io::Error::other);
-    ended.and_then(|result| result).map_err(|error| {
-        Refusal::new(
-            RefusalKind::Io,
-            format!("{} can't be written: {error}; nothing more is dropped", path.display()),
-        )
-    })
+async fn create(path: Option<PathBuf>, admin: &Admin) -> Result<Kept, Refusal> {
+    let directory = admin.config().state_dir.join(DIRECTORY_NAME);
+    let name = format!("{}.jsonl", time_in_file_name(admin.queues().clock().now()));
+    let path = path.unwrap_or_else(|| directory.join(name));
+    Kept::create(directory, path).await
 }

@@ -102,6 +102,10 @@ struct Task {
     stubborn: HashSet<String>,
     /// Findings that the hub has acknowledged since the start.
     acknowledged: u64,
+    /// When it last looked around, by the wall clock: that goes on while a machine is suspended.
+    looked_at: UnixMillis,
+    /// It was not there for so long that the hub may have been told newer states.
+    overslept: bool,
     view: watch::Sender<LaneView>,
 }
 
@@ -125,6 +129,8 @@ impl Task {
             next_due: None,
             stubborn: HashSet::new(),
             acknowledged: 0,
+            looked_at: queues.clock().now(),
+            overslept: false,
             view,
             lane,
             session,
@@ -137,6 +143,8 @@ impl Task {
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), QueueError> {
         let mut look_again = Instant::now() + LOOK_AGAIN;
         loop {
+            self.notice_absence().await?;
+            self.check_doubt().await?;
             self.show_state();
             self.promote_due().await?;
             let wake_at = self.act().await?.min(look_again);
@@ -155,6 +163,28 @@ impl Task {
             }
         }
         self.drain().await
+    }
+
+    /// Has the lane read back if its task has not been there for long.
+    async fn notice_absence(&mut self) -> Result<(), QueueError> {
+        let now = self.queues.clock().now();
+        let absence = now.since(self.looked_at);
+        self.looked_at = now;
+        if absence > self.settings.absence_max {
+            tracing::warn!(
+                lane = %self.lane, seconds = absence.as_secs(),
+                "nobody looked after the lane: its hub is read back before anything is sent"
+            );
+            self.overslept = true;
+        }
+        // What an opening under way has read may be from before.
+        if self.overslept && self.opening != Opening::UnderWay {
+            self.opening = Opening::Wanted;
+            self.overslept = false;
+            self.flight.give_back();
+            self.queues.begin_read_back(&self.lane).await?;
+        }
+        Ok(())
     }
 
     /// Starts whatever may start now; when to look again.
@@ -193,6 +223,16 @@ impl Task {
                 return Ok(due);
             }
         }
+    }
+
+    /// Opens the lane anew if somebody who reads it has found its Region off.
+    async fn check_doubt(&mut self) -> Result<(), QueueError> {
+        if self.session.take_doubt() && self.opening == Opening::Done {
+            self.opening = Opening::Wanted;
+            self.flight.give_back();
+            self.queues.begin_read_back(&self.lane).await?;
+        }
+        Ok(())
     }
 
     /// Brings delayed findings back whose time has come.

@@ -74,7 +74,8 @@ impl Task {
             LaneEffect::BackOff(why) => self.back_off(why),
             LaneEffect::Hold(reason, why) => {
                 self.hold(*reason, why);
-                if *reason == HoldReason::HubOff && self.opening == Opening::Done {
+                let off = matches!(reason, HoldReason::HubOff | HoldReason::RegionOff);
+                if off && self.opening == Opening::Done {
                     // What the hub holds when it is on again may not be what it was told.
                     self.opening = Opening::Wanted;
                     // Nor may a version from before outlive the floors that are read back.

@@ -10,6 +10,9 @@ use crate::{
     record::UnixMillis,
 };
 
+/// How much more rarely than a held lane one that is dormant is asked.
+const DORMANT_INTERVALS: u32 = 60;
+
 /// What a lane is doing, for whoever looks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LaneView {
@@ -25,13 +28,33 @@ impl Task {
         matches!(self.gate.stop(), Some(Stop::Held(reason, _)) if is_about_credentials(*reason))
     }
 
+    /// Whether a lane that is held for this is as it is meant to be.
+    fn is_dormant_for(&self, reason: HoldReason) -> bool {
+        match reason {
+            HoldReason::RegionOff => true,
+            HoldReason::HubOff => self.settings.hub_off,
+            _ => false,
+        }
+    }
+
     pub(super) fn hold(&mut self, reason: HoldReason, why: &str) {
+        if self.is_dormant_for(reason) {
+            return self.rest(reason, why);
+        }
         if self.gate.hold(reason, why.to_owned(), Instant::now()) {
             tracing::warn!(
                 lane = %self.lane, %reason, why, advice = reason.advice(),
                 "the lane is held: nothing is lost, it resumes by itself once this is mended"
             );
         }
+    }
+
+    fn rest(&mut self, reason: HoldReason, why: &str) {
+        let interval = self.settings.probe_interval * DORMANT_INTERVALS;
+        if self.gate.hold_for(interval, reason, why.to_owned(), Instant::now()) {
+            tracing::info!(lane = %self.lane, %reason, why, "the lane is dormant: it is asked now and then, and resumes by itself");
+        }
+        self.session.set_dormant(true);
     }
 
     pub(super) fn back_off(&mut self, why: &str) {
@@ -41,6 +64,7 @@ impl Task {
     }
 
     pub(super) fn resumed(&mut self) {
+        self.session.set_dormant(false);
         if let Some(stopped) = self.gate.answered() {
             let after = match stopped {
                 Stop::BackingOff(why) => why,
@@ -55,6 +79,11 @@ impl Task {
         let (state, note) = match self.gate.stop() {
             _ if paused.is_some() => (Shown::Paused, paused.map(|pause| pause.to_string())),
             Some(Stop::BackingOff(why)) => (Shown::BackingOff, Some(why.clone())),
+            Some(Stop::Held(reason, why)) if self.is_dormant_for(*reason) => {
+                (Shown::Dormant, Some(format!("{reason}: {why}")))
+            }
+            // Of one whose hub is declared off nothing else is known yet.
+            None if self.session.is_dormant() => (Shown::Dormant, None),
             Some(Stop::Held(reason, why)) => {
                 (Shown::Held(shown_reason(*reason)), Some(format!("{why}; {}", reason.advice())))
             }
@@ -95,6 +124,7 @@ fn shown_reason(reason: HoldReason) -> metrics::HoldReason {
         | HoldReason::CredentialsExpired
         | HoldReason::CredentialsInvalid
         | HoldReason::ClockSkewed => metrics::HoldReason::Credentials,
+        // A lane whose Region is off is shown as dormant.
         HoldReason::AccessDenied | HoldReason::RegionOff | HoldReason::Misconfigured => {
             metrics::HoldReason::Permission
         }

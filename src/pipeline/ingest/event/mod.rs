@@ -21,7 +21,7 @@ pub mod parse;
 mod queue;
 mod reading;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -38,8 +38,19 @@ use crate::{
 /// Hints that wait for a lane to look at them.
 pub const LANE_HINTS_MAX: usize = 1_024;
 
-/// Where a lane's hints go. Lanes that aren't served have no entry.
-pub type Routes = HashMap<Lane, mpsc::Sender<Hint>>;
+/// Where a lane's hints go, looked up for each: lanes may come and go.
+pub struct Routes(Box<dyn Fn(&Lane) -> Option<mpsc::Sender<Hint>> + Send + Sync>);
+
+impl Routes {
+    /// `to` gives nothing for lanes that aren't served.
+    pub fn new(to: impl Fn(&Lane) -> Option<mpsc::Sender<Hint>> + Send + Sync + 'static) -> Self {
+        Self(Box::new(to))
+    }
+
+    fn to(&self, lane: &Lane) -> Option<mpsc::Sender<Hint>> {
+        (self.0)(lane)
+    }
+}
 
 /// A message that was put back comes again after this time; it doubles with each receive.
 const PUT_BACK_MIN: Duration = Duration::from_secs(5);

@@ -105,7 +105,7 @@ pub(super) fn judge(
             Reading::Unknown
         };
     };
-    if state.says_non_compliant() != non_compliant {
+    if state.counts_problems() != non_compliant {
         return Reading::Unsettled("its counts and its items disagree");
     }
     if let (What::Scanned { non_compliant: Some(told) }, Some(told_at), Some(ended_at)) =

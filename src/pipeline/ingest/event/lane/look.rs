@@ -13,7 +13,7 @@ use crate::{
     aws::{AwsError, Fault},
     metrics::{EventOutcome, SsmOperation},
     pipeline::ingest::{
-        IngestError,
+        IngestError, change,
         event::{
             parse::What,
             reading::{NonCompliance, Reading, judge},
@@ -23,7 +23,7 @@ use crate::{
     },
     queue::QueueError,
     record::{
-        NodeId, RecordState, Source,
+        NodeId, Source,
         observation::{GoneReason, NodeInfo, RawPatchState},
     },
 };
@@ -91,12 +91,9 @@ impl LaneEvents {
     ) -> Result<Option<EventOutcome>, IngestError> {
         let items = self.items(node).await?;
         let compliance = match judge(state.as_ref(), &items, heard.what, heard.at) {
-            Reading::Settled(compliance) => compliance,
-            // No scan, so nothing that a sweep wouldn't tell as well.
-            Reading::Unknown if heard.what == What::Associated => {
-                return Ok(Some(EventOutcome::Ignored));
-            }
-            Reading::Unknown => return Ok(None),
+            Reading::Settled(compliance) => Some(compliance),
+            // Associations may know more.
+            Reading::Unknown => None,
             Reading::Unsettled(why) => {
                 tracing::debug!(lane = %self.lane(), %node, why, "a node that an event tells of is read again later");
                 return Ok(None);
@@ -104,15 +101,24 @@ impl LaneEvents {
         };
         let candidate = Candidate {
             node: node.as_str().into(),
-            non_compliant: compliance.status.as_str() != "COMPLIANT",
-            compliance: Some(compliance),
+            non_compliant: compliance.as_ref().is_some_and(change::is_non_compliant),
+            compliance,
             info,
             // The summary that a sweep reads says more.
             seen: None,
+            associations: true,
         };
         let states = state.map(|state| (node.to_string(), state)).into_iter().collect();
+        let skipped_before = look.skipped_nodes();
         let accepted = look.accept_with(vec![candidate], states, named).await?;
-        Ok((accepted > 0).then_some(EventOutcome::Accepted))
+        Ok(match heard.what {
+            _ if accepted > 0 => Some(EventOutcome::Accepted),
+            // No scan, so nothing that a sweep wouldn't tell as well.
+            What::Associated if look.skipped_nodes() == skipped_before => {
+                Some(EventOutcome::Ignored)
+            }
+            _ => None,
+        })
     }
 
     /// What each of the nodes is, as far as SSM manages it and it is on.
@@ -194,14 +200,7 @@ impl LaneEvents {
     async fn drop_terminated(&self, group: &mut Group) -> Result<(), IngestError> {
         let mut terminated = HashSet::new();
         for (node, _) in group.iter() {
-            let desired = match self.queues().ledger(self.lane(), node.as_str()).await {
-                Ok((desired, _)) => desired,
-                // Whoever writes the row says that it is damaged.
-                Err(QueueError::Decode(_)) => None,
-                Err(error) => return Err(error.into()),
-            };
-            let state = desired.map(|desired| desired.finding.state);
-            if state == Some(RecordState::Gone(GoneReason::Terminated)) {
+            if self.reads.gone_as(node.as_str()).await? == Some(GoneReason::Terminated) {
                 terminated.insert(node.clone());
             }
         }

@@ -93,8 +93,15 @@ impl LaneEvents {
         self.reads.metrics()
     }
 
-    /// Some of the nodes, or all of them left to a sweep or put back.
+    /// Some of the nodes, or all of them left to a sweep, put back, or of no interest.
     async fn turn(&self, work: &mut Work) -> Result<(), QueueError> {
+        if self.reads.session().is_dormant() {
+            // The sweep that begins when it wakes sees them all.
+            let now = self.now();
+            work.drain_all(|heard| heard.done(EventOutcome::Ignored, self.metrics(), now));
+            self.awaited.clear();
+            return Ok(());
+        }
         let paused = self.queues().lane(self.lane()).ingest_paused().is_some();
         if paused || work.is_troubled() {
             work.drain_all(|heard| heard.put_back(self.metrics()));

@@ -61,7 +61,7 @@ pub struct EventQueueStatus {
 /// See the module.
 pub struct EventQueue {
     pub source: Source,
-    pub routes: Arc<Routes>,
+    pub routes: Routes,
     pub queues: Queues,
     pub metrics: Arc<Metrics>,
     /// How often it is tried whether a queue can be read that somebody has to act for.

@@ -1,6 +1,6 @@
 //! Receiving messages, and dealing them out.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -36,7 +36,7 @@ const FOREIGN_LANES_MAX: usize = 1_000;
 pub(super) struct Receiver<'a> {
     name: String,
     shared: &'a Shared,
-    routes: Arc<Routes>,
+    routes: Routes,
     queues: Queues,
     probe_interval: Duration,
     status: watch::Sender<EventQueueStatus>,
@@ -47,7 +47,7 @@ pub(super) struct Receiver<'a> {
 impl<'a> Receiver<'a> {
     pub fn new(
         shared: &'a Shared,
-        routes: Arc<Routes>,
+        routes: Routes,
         queues: Queues,
         probe_interval: Duration,
         status: watch::Sender<EventQueueStatus>,
@@ -189,7 +189,7 @@ impl<'a> Receiver<'a> {
     }
 
     fn deal_out(&mut self, told: Told, message: Message) {
-        let Some(lane) = self.routes.get(&told.lane) else {
+        let Some(lane) = self.routes.to(&told.lane) else {
             let unheard =
                 self.foreign.len() < FOREIGN_LANES_MAX && self.foreign.insert(told.lane.clone());
             if unheard {
@@ -216,7 +216,7 @@ impl<'a> Receiver<'a> {
     }
 
     async fn bury(&self, malformed: &Malformed, body: &str) -> Result<(), QueueError> {
-        let served = malformed.lane.clone().filter(|lane| self.routes.contains_key(lane));
+        let served = malformed.lane.clone().filter(|lane| self.routes.to(lane).is_some());
         let Source { account, region, .. } = &self.shared.source;
         let lane = served.unwrap_or_else(|| Lane::new(*account, region.clone()));
         let name = self.name.rsplit('/').next().unwrap_or_default();
