@@ -29,6 +29,7 @@
 //! - [`demo`]: all of it against a simulated AWS, in a minute, checked.
 //! - [`drill`]: the same with a process that is really killed, over and over.
 //! - [`cli`]: the commands and exit codes. `main.rs` only calls it.
+//! - [`lint`]: what Security Hub would refuse in a file of findings. It shares nothing with the rest.
 //! - [`failpoint`]: places where a test has a debug build die.
 //! - [`shutdown`]: the first signal asks, the second insists.
 //! - [`simulator`]: a stand-in for SSM, Security Hub, Cloud Control, SQS and STS that speaks AWS's
@@ -48,6 +49,7 @@ pub mod config;
 pub mod demo;
 pub mod drill;
 pub mod failpoint;
+pub mod lint;
 pub mod metrics;
 #[path = "../migrations/mod.rs"]
 pub mod migrations;

@@ -16,7 +16,10 @@ const LINES_MAX: usize = 700;
 const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
-        &["admin", "app", "aws", "config", "demo", "drill", "queue", "record", "shutdown", "store"],
+        &[
+            "admin", "app", "aws", "config", "demo", "drill", "lint", "queue", "record",
+            "shutdown", "store",
+        ],
     ),
     (
         "app",
@@ -60,6 +63,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metrics", &["record"]),
     ("migrations", &["store"]),
     ("failpoint", &[]),
+    // Neither the renderer's understanding of ASFF nor the simulator's.
+    ("lint", &[]),
     ("record", &[]),
     ("shutdown", &[]),
     ("simulator", &[]),

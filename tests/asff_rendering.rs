@@ -4,6 +4,7 @@
 
 mod by_association;
 mod limits;
+mod linted;
 mod patches;
 
 use std::{

@@ -6,9 +6,10 @@
 
 mod answers;
 mod configs;
+mod findings;
 mod lines;
 mod messages;
-mod mutation;
+pub mod mutation;
 mod records;
 
 use patchferry::{

@@ -15,7 +15,7 @@ use crate::{
     config::{Config, LaneConfig, Role},
     metrics::Metrics,
     pipeline::{
-        deliver::{LaneDelivery, LaneView},
+        deliver::{LaneDelivery, LaneView, Preview},
         ingest::{
             GoneGate, GoneWatch, LaneIngest, LaneReads, SweepStatus,
             event::{Awaited, Hint, LANE_HINTS_MAX, LaneEvents},
@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub queues: Queues,
     pub metrics: Arc<Metrics>,
     pub checks: Checks,
+    /// In a dry run.
+    pub preview: Option<Preview>,
 }
 
 /// For each lane beyond the first few, the time within which first sweeps are spread.
@@ -112,6 +114,7 @@ pub(super) async fn spawn(
         metrics: Arc::clone(&shared.metrics),
         settings: settings::deliver(&shared.config, hub_off),
         view: view_sender,
+        preview: shared.preview.clone(),
     };
     tasks.spawn(ingest.run(shutdown.clone()));
     tasks.spawn(delivery.run(shutdown.clone()));

@@ -6,6 +6,8 @@
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
+//! - [`round`]: one sweep of each lane and its delivery, then no more.
+//! - [`dry_run`]: the same on a store of its own, without sending anything.
 //! - [`retire`]: a way to the hub of a lane that isn't served any more.
 //! - [`tenure`]: whether lanes have to be read back, and a sign of life for the next start.
 //! - [`watchdog`]: ends a process whose commits hang.
@@ -15,6 +17,7 @@
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
 pub mod check;
+pub mod dry_run;
 mod events;
 mod fleet;
 mod housekeeping;
@@ -25,6 +28,7 @@ mod observe;
 pub mod offline;
 pub mod policy;
 mod retire;
+pub mod round;
 mod settings;
 mod tenure;
 mod watchdog;
@@ -53,7 +57,7 @@ use crate::{
     failpoint::{self, FailPoint},
     metrics::{BuildInfo, Metrics},
     migrations,
-    pipeline::{session::Checks, transform::Transform, validate::Validate},
+    pipeline::{deliver::Preview, session::Checks, transform::Transform, validate::Validate},
     queue::{QueueError, Queues, Retention},
     record::{Clock, Lane, UnixMillis},
     store::{self, OpenError, OpenOptions, SpaceLimits, Store, StoreError},
@@ -69,6 +73,16 @@ pub struct Options {
     pub clock: Clock,
     /// Whether to listen on the admin socket and on TCP.
     pub listen: bool,
+}
+
+/// What an app is started for.
+enum Purpose {
+    Daemon,
+    /// One round, which begins each lane's sweep itself. With `preview`, findings end there instead
+    /// of in their hubs.
+    Round {
+        preview: Option<Preview>,
+    },
 }
 
 /// Why a daemon could not start.
@@ -128,6 +142,10 @@ pub fn open_queues(
 impl App {
     /// Opens the store, finds out the lanes, and starts all stages.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        Self::start_as(options, Purpose::Daemon).await
+    }
+
+    async fn start_as(options: Options, purpose: Purpose) -> Result<Self, StartError> {
         let Options { config, aws, clock, listen } = options;
         let started_at = clock.now();
         let (state_dir, limits) = (config.state_dir.clone(), settings::space(&config));
@@ -154,15 +172,19 @@ impl App {
         let retention = Retention { receipts_kept: config.store.receipts_kept };
         tasks.spawn(housekeeping::run(queues.clone(), retention, shutdown.clone()));
         let config = Arc::new(config);
+        let (spread, preview) = match purpose {
+            Purpose::Daemon => (lanes::start_spread(lane_configs.len()), None),
+            Purpose::Round { preview } => (round::NEVER, preview),
+        };
         let shared = lanes::Shared {
             config: Arc::clone(&config),
             aws: Arc::new(aws),
             queues: queues.clone(),
             metrics: Arc::clone(&metrics),
             checks: Checks::default(),
+            preview,
         };
         let fleet = Arc::new(Fleet::default());
-        let spread = lanes::start_spread(lane_configs.len());
         for lane in lane_configs {
             fleet.insert(lanes::spawn(&mut tasks, lane, &shared, spread, &shutdown).await);
         }

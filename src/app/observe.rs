@@ -52,7 +52,7 @@ impl Observer {
         event_queues: Vec<ServedQueue>,
         started_at: UnixMillis,
     ) -> Self {
-        let Shared { config, aws, queues, metrics, checks: _ } = shared;
+        let Shared { config, aws, queues, metrics, checks: _, preview: _ } = shared;
         let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), Arc::clone(&fleet));
         Self { queues, metrics, started_at, fleet, event_queues, ingest, config, aws }
     }

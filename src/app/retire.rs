@@ -60,6 +60,7 @@ pub(super) async fn open(
         metrics: Arc::clone(ground.metrics),
         settings: settings::deliver(ground.config, false),
         view: view_sender,
+        preview: None,
     };
     let stop = CancellationToken::new();
     let delivery = tokio::spawn(delivery.run(stop.clone()));

@@ -16,14 +16,17 @@ use aws_config::{BehaviorVersion, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_sts::config::{IdentityCache, retry::RetryPartition};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
-use aws_types::sdk_config::SharedTimeSource;
+use aws_types::{
+    os_shim_internal::{Env, Fs},
+    sdk_config::SharedTimeSource,
+};
 
 use super::{
     AwsError, ClockOffset, CloudControl, Fault, HoldReason, SecurityHub, Sqs, Ssm,
     classify::classify,
     clock::DateWatch,
     credentials::{CachedCredentials, RENEWAL_MARGIN},
-    http::{self, CONNECT_TIMEOUT, HttpSetupError},
+    http::{self, CONNECT_TIMEOUT, CaBundle, HttpSetupError},
 };
 use crate::record::{AccountId, Lane, Partition, Region, Text};
 
@@ -78,8 +81,12 @@ impl Aws {
     /// Reads the environment. Credentials are loaded when they are first needed; a missing
     /// Region may be asked from the instance metadata service here.
     pub async fn load() -> Result<Self, HttpSetupError> {
+        let bundle = match CaBundle::from_env() {
+            Some(bundle) => Some(bundle),
+            None => bundle_of_profile().await,
+        };
         let base = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http::client()?)
+            .http_client(http::client(bundle.as_ref())?)
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
             .load()
             .await;
@@ -265,6 +272,15 @@ impl fmt::Debug for LaneClients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LaneClients").field("lane", &self.lane).finish_non_exhaustive()
     }
+}
+
+/// `ca_bundle` of the profile in use. A profile that can't be read is told of when it is needed.
+#[allow(clippy::default_trait_access, reason = "the type has no name in a crate of ours")]
+async fn bundle_of_profile() -> Option<CaBundle> {
+    let (fs, env) = (Fs::real(), Env::real());
+    let profiles = aws_config::profile::load(&fs, &env, &Default::default(), None).await.ok()?;
+    let path = profiles.get("ca_bundle").filter(|path| !path.is_empty())?;
+    Some(CaBundle { named_by: "the profile's ca_bundle", path: path.into() })
 }
 
 /// The retry quota of one client of one lane.

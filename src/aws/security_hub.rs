@@ -9,11 +9,16 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use aws_config::SdkConfig;
-use aws_sdk_securityhub::{Client, operation::RequestId, types::ImportFindingsError};
+use aws_sdk_securityhub::{
+    Client,
+    operation::RequestId,
+    types::{AwsSecurityFinding, ImportFindingsError},
+};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 
 use super::{
     AwsError, Fault, HoldReason, Page, Rendered, Unavailability,
+    asff::fields::{Fields, fields},
     classify::{classify, is_not_subscribed},
     connect::retry_partition,
     http::CONNECT_TIMEOUT,
@@ -189,6 +194,21 @@ impl SecurityHub {
             items: answer.findings().iter().filter_map(read_back::hub_record).collect(),
             next: answer.next_token().filter(|token| !token.is_empty()).map(ToOwned::to_owned),
         })
+    }
+
+    /// Ids and fields of the findings that a query for some Ids finds: all of one page.
+    pub async fn get_fields(&self, query: &HubQuery) -> Result<Vec<(String, Fields)>, AwsError> {
+        let answer = self
+            .client
+            .get_findings()
+            .filters(read_back::filters(query))
+            .max_results(PAGE_FINDINGS_MAX)
+            .send()
+            .await
+            .map_err(|error| self.failed("GetFindings", classify(&error)))?;
+        let named =
+            |finding: &AwsSecurityFinding| Some((finding.id()?.to_owned(), fields(finding)));
+        Ok(answer.findings().iter().filter_map(named).collect())
     }
 
     /// Whether the hub is on.

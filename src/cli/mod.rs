@@ -10,10 +10,12 @@ mod config;
 mod dead;
 mod demo;
 mod drill;
+mod dry_run;
 mod exit;
 mod iam_policy;
 mod ingest;
 mod lanes;
+mod lint;
 mod log;
 mod out;
 mod pause;
@@ -22,6 +24,7 @@ mod run;
 mod state;
 mod status;
 mod store;
+mod sweep;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -46,8 +49,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon in the foreground
-    Run,
+    /// Run the daemon in the foreground; with --dry-run, say what it would do
+    #[command(after_long_help = run::HELP)]
+    Run(run::RunArgs),
+    /// Sweep every lane once, deliver what has changed, and end: for cron and CI
+    #[command(after_long_help = sweep::HELP)]
+    Sweep(sweep::SweepArgs),
     /// See the whole product work against a simulated AWS, an outage survived included
     Demo(demo::DemoArgs),
     /// Kill the product over and over against a simulated AWS, and see that nothing is lost
@@ -75,6 +82,9 @@ enum Command {
     /// Hand in patch states as JSON lines; what is accepted is on disk
     #[command(after_long_help = ingest::HELP)]
     Ingest(ingest::IngestArgs),
+    /// Find what Security Hub would refuse in a file of findings (ASFF), before it does
+    #[command(after_long_help = lint::HELP)]
+    Lint(lint::LintArgs),
     /// Check, back up, restore, compact and migrate the store, and salvage what a corrupt one held
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -130,7 +140,8 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
     match command {
-        Command::Run => Box::pin(run::run(&place)).await,
+        Command::Run(args) => Box::pin(run::run(&args, &place)).await,
+        Command::Sweep(args) => Box::pin(sweep::sweep(&args, &place)).await,
         Command::Demo(args) => Box::pin(demo::demo(args, &place)).await,
         Command::Drill(args) => Box::pin(drill::drill(args, &place)).await,
         Command::Status(args) => status::status(&args, &place).await,
@@ -143,6 +154,7 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Resume(args) => pause::resume(&args, &place).await,
         Command::Receipt(args) => receipt::receipt(&args, &place).await,
         Command::Ingest(args) => ingest::ingest(&args, &place).await,
+        Command::Lint(args) => lint::lint(&args),
         Command::Store(command) => store::store(command, &place).await,
     }
 }

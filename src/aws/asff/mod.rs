@@ -10,6 +10,7 @@
 //!
 //! Deliberately doesn't know: what the hub holds, and whether this finding will ever be sent.
 
+pub mod fields;
 mod limits;
 mod parity;
 mod patches;
@@ -74,6 +75,12 @@ impl Rendered {
     #[must_use]
     pub fn clamped(&self) -> u32 {
         self.clamped
+    }
+
+    /// The fields, as text.
+    #[must_use]
+    pub fn fields(self) -> fields::Fields {
+        fields::fields(&self.into_asff())
     }
 
     pub(super) fn into_asff(self) -> AwsSecurityFinding {

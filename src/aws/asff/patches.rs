@@ -190,7 +190,7 @@ pub(super) fn vulnerabilities(
             left_out = true;
             break;
         }
-        rendered.push(vulnerability(cve, &patches, info, meter));
+        rendered.extend(vulnerability(cve, &patches, info, meter));
     }
     if left_out {
         meter.count_cut();
@@ -204,7 +204,9 @@ fn vulnerability(
     patches: &[&PatchDetail],
     info: Option<&NodeInfo>,
     meter: &mut Meter,
-) -> Vulnerability {
+) -> Option<Vulnerability> {
+    // Of nothing but control characters, so that nothing is left of it.
+    let id = meter.text::<64>(cve)?;
     meter.add(VULNERABILITY_FRAME_BYTES);
     let packages: Vec<_> = patches.iter().filter_map(|patch| package(patch, meter)).collect();
     let related: BTreeSet<&str> = patches
@@ -218,13 +220,14 @@ fn vulnerability(
     }
     let related: Vec<String> =
         related.into_iter().take(RELATED_MAX).filter_map(|it| meter.text::<64>(it)).collect();
-    Vulnerability::builder()
-        .set_id(meter.text::<64>(cve))
+    let vulnerability = Vulnerability::builder()
+        .id(id)
         .set_vulnerable_packages((!packages.is_empty()).then_some(packages))
         .set_related_vulnerabilities((!related.is_empty()).then_some(related))
         .set_vendor(vendor(patches, info, meter))
         .fix_available(VulnerabilityFixAvailable::Yes)
-        .build()
+        .build();
+    Some(vulnerability)
 }
 
 /// The maker of the platform and its severity of the most severe patch. ASFF requires the name.

@@ -80,6 +80,8 @@ pub struct SweepStatus {
     pub gone: GoneReport,
     /// Why the last sweep ended early, if it did.
     pub failure: Option<String>,
+    /// Time alone won't mend that: a person must, or the lane is passed over until the next sweep.
+    pub stuck: bool,
     /// No sweep runs, since an operator has paused ingest.
     pub paused: bool,
     /// Until the next sweep, as last drawn.
@@ -190,6 +192,7 @@ impl LaneIngest {
             if let Some(failure) = status.failure.take() {
                 tracing::info!(%lane, after = failure, "sweeps are complete again");
             }
+            status.stuck = false;
             status.complete += 1;
             status.last_complete_at = Some(now);
             status.last_report = *report;
@@ -204,7 +207,11 @@ impl LaneIngest {
             let before = &self.status.borrow().failure;
             (before.is_none(), before.as_ref() != Some(&text))
         };
-        self.status.send_modify(|status| status.failure = Some(text.clone()));
+        let is_held = matches!(error, IngestError::Aws(AwsError { fault: Fault::Held { .. }, .. }));
+        self.status.send_modify(|status| {
+            status.failure = Some(text.clone());
+            status.stuck = is_held || matches!(error, IngestError::Skipped(_));
+        });
         if news {
             tracing::warn!(%lane, error = text, "a sweep ended early: what it accepted is kept, it is begun anew");
         }

@@ -22,6 +22,7 @@ use super::{
     confirm::{Confirmations, Unconfirmed},
     flight::{Flight, Held},
     gate::{Gate, Permit},
+    preview::Preview,
     read_back::{OpenError, Product, open_lane},
 };
 use crate::{
@@ -48,6 +49,8 @@ pub struct LaneDelivery {
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
     pub view: watch::Sender<LaneView>,
+    /// In a dry run: where findings end instead of in the hub.
+    pub preview: Option<Preview>,
 }
 
 impl LaneDelivery {
@@ -107,11 +110,12 @@ struct Task {
     /// It was not there for so long that the hub may have been told newer states.
     overslept: bool,
     view: watch::Sender<LaneView>,
+    preview: Option<Preview>,
 }
 
 impl Task {
     fn new(delivery: LaneDelivery) -> Self {
-        let LaneDelivery { session, queues, metrics, settings, view } = delivery;
+        let LaneDelivery { session, queues, metrics, settings, view, preview } = delivery;
         let lane = session.lane().clone();
         let (rate, burst) = (settings.requests_per_second, settings.burst_requests);
         Self {
@@ -132,6 +136,7 @@ impl Task {
             looked_at: queues.clock().now(),
             overslept: false,
             view,
+            preview,
             lane,
             session,
             queues,
@@ -310,16 +315,18 @@ impl Task {
         let (session, lane) = (Arc::clone(&self.session), self.lane.clone());
         let sent = Sent { instant: Instant::now(), at: self.queues.clock().now() };
         let renew = self.wants_new_credentials();
+        let preview = self.preview.clone();
         self.jobs.spawn(async move {
             if renew {
                 session.renew().await;
             }
-            let reply = match session.clients().await {
-                Ok(clients) => {
+            let reply = match (session.clients().await, preview) {
+                (Ok(clients), Some(preview)) => preview.look(&session, &clients, &mut batch).await,
+                (Ok(clients), None) => {
                     let findings = batch.iter_mut().map(|it| it.rendered(&lane)).collect();
                     clients.hub.import(findings).await
                 }
-                Err(error) => reply_of(error.fault),
+                (Err(error), _) => reply_of(error.fault),
             };
             Done::Replied { batch, reply, sent }
         });
@@ -402,7 +409,7 @@ impl Task {
     }
 }
 
-fn reply_of(fault: Fault) -> ImportReply {
+pub(super) fn reply_of(fault: Fault) -> ImportReply {
     match fault {
         Fault::Throttled { code } => ImportReply::Throttled { code },
         Fault::Unavailable { kind, detail } => ImportReply::Unavailable { kind, detail },
