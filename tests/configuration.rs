@@ -109,7 +109,7 @@ fn every_key_of_the_default_file_is_shown_as_in_effect() {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once(" = ").map(|(name, _)| name))
         .collect();
-    assert_eq!(keys.len(), 29);
+    assert_eq!(keys.len(), 31);
     for key in keys {
         assert!(
             show.contains(&format!("{key} = ")) || show.contains(&format!("# {key} is not set")),

@@ -10,14 +10,20 @@ mod trouble;
 
 use patchferry::{
     app::App,
+    record::Lane,
     simulator::{
         Control, FleetConfig, FleetNode, HubFinding, Scope, Service, SimLane, SimulatorConfig,
     },
 };
 
-use crate::harness::{ACCOUNT, REGION, Rig, clock::MovableClock, finding_of, metric};
+use crate::harness::{ACCOUNT, REGION, Rig, clock::MovableClock, finding_of, lane, metric};
 
 const ASKED: &str = "GetResource";
+
+/// The rig's lane in the product's terms.
+fn ours(rig: &Rig) -> Lane {
+    lane(&rig.only_lane())
+}
 
 /// A rig whose fleet has so many nodes, each of them with a finding.
 async fn rig(seed: u64, nodes: usize, hybrid_share: f64, clock: &MovableClock) -> Rig {

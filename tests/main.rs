@@ -7,6 +7,7 @@
 mod architecture;
 mod asff_rendering;
 mod associations;
+mod changed_config;
 mod check;
 mod configuration;
 mod daemon;
@@ -28,6 +29,7 @@ mod machines;
 mod pipeline_faults;
 mod power_cut;
 mod readme;
+mod reconcile;
 mod rounds;
 mod simulator_contract;
 mod store;

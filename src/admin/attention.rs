@@ -115,11 +115,14 @@ impl Status {
         });
         name("no complete sweep for long", &|lane| self.sweep_is_overdue(lane));
         name("too many nodes gone at once to be believed", &|lane| lane.gone_withheld_nodes > 0);
+        name("the hub differs from what it was told, `patchferry reconcile --repair`", &|lane| {
+            lane.reconcile_unrepaired > 0
+        });
         name(
             "no longer configured, what is open or waits there is kept until `patchferry lanes \
              retire`",
             &|lane| {
-                let left = lane.outbox_findings + lane.open_findings.total();
+                let left = lane.outbox_findings.saturating_add(lane.open_findings.total());
                 lane.state == LaneState::Orphaned && left > 0
             },
         );

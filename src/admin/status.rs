@@ -66,6 +66,15 @@ pub struct LaneStatus {
     pub gone_withheld_nodes: u64,
     /// By an operator.
     pub ingest_paused: bool,
+    /// When the hub was last compared with the ledger; `None`: never, or no daemon runs.
+    #[serde(default)]
+    pub last_reconcile_unix_ms: Option<UnixMillis>,
+    /// Differences that it left.
+    #[serde(default)]
+    pub reconcile_unrepaired: u64,
+    /// Why the last comparison failed, if it did.
+    #[serde(default)]
+    pub reconcile_failure: Option<String>,
     /// The role that is assumed for it; `None`: the daemon's own identity, or no daemon runs.
     #[serde(default)]
     pub role_arn: Option<String>,
@@ -146,7 +155,9 @@ impl BySeverity {
 
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.critical + self.high + self.medium + self.low + self.informational
+        [self.critical, self.high, self.medium, self.low, self.informational]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 }
 

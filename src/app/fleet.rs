@@ -13,6 +13,7 @@ use crate::{
     pipeline::{
         deliver::LaneView,
         ingest::{GoneGate, SweepStatus, event::Hint},
+        reconcile::{ReconcileHandle, ReconcileStatus},
     },
     record::{Clock, Lane},
 };
@@ -26,6 +27,9 @@ pub struct ServedLane {
     pub trigger: Arc<Notify>,
     pub sweeps: watch::Receiver<SweepStatus>,
     pub view: watch::Receiver<LaneView>,
+    /// Has its hub compared with the ledger.
+    pub reconcile: ReconcileHandle,
+    pub reconciled: watch::Receiver<ReconcileStatus>,
     pub(super) gone: Arc<GoneGate>,
     pub(super) clock: Clock,
     /// Hears what events tell of its nodes, where any can come.

@@ -1,5 +1,5 @@
-//! Which lanes are served, and the tasks of each: ingest and deliver, and one that hears of events
-//! where any can come.
+//! Which lanes are served, and the tasks of each: ingest, deliver and reconcile, and one that hears of
+//! events where any can come.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +20,7 @@ use crate::{
             GoneGate, GoneWatch, LaneIngest, LaneReads, SweepStatus,
             event::{Awaited, Hint, LANE_HINTS_MAX, LaneEvents},
         },
+        reconcile::{self, LaneReconcile, ReconcileStatus},
         session::{Checks, LaneSession},
     },
     queue::{QueueError, Queues},
@@ -108,6 +109,17 @@ pub(super) async fn spawn(
         awaited: Arc::clone(&awaited),
         status,
     };
+    let (handle, requests) = reconcile::requests();
+    let (reconciled_sender, reconciled) = watch::channel(ReconcileStatus::default());
+    let reconcile = LaneReconcile {
+        session: Arc::clone(&session),
+        queues: shared.queues.clone(),
+        metrics: Arc::clone(&shared.metrics),
+        settings: settings::reconcile(&shared.config),
+        requests,
+        sweep: Arc::clone(&trigger),
+        status: reconciled_sender,
+    };
     let delivery = LaneDelivery {
         session,
         queues: shared.queues.clone(),
@@ -118,6 +130,9 @@ pub(super) async fn spawn(
     };
     tasks.spawn(ingest.run(shutdown.clone()));
     tasks.spawn(delivery.run(shutdown.clone()));
+    if shared.preview.is_none() {
+        tasks.spawn(reconcile.run(shutdown.clone()));
+    }
     let clock = shared.queues.clock().clone();
     let hear = |hints| LaneEvents {
         reads,
@@ -128,7 +143,18 @@ pub(super) async fn spawn(
         hints,
     };
     let hints = spawn_events(tasks, &shared.config, hear, shutdown);
-    ServedLane { lane, role_arn, trigger, sweeps, view, gone, clock, hints }
+    ServedLane {
+        lane,
+        role_arn,
+        trigger,
+        sweeps,
+        view,
+        reconcile: handle,
+        reconciled,
+        gone,
+        clock,
+        hints,
+    }
 }
 
 /// Starts nothing where no queue is configured. It ends with the lane, as the last sender goes.

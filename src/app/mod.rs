@@ -5,6 +5,7 @@
 //! - [`events`]: which queues events come from.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
+//! - [`reconcile`]: comparing a hub with the ledger when an operator asks for it.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
 //! - [`round`]: one sweep of each lane and its delivery, then no more.
 //! - [`dry_run`]: the same on a store of its own, without sending anything.
@@ -27,6 +28,7 @@ pub mod maintenance;
 mod observe;
 pub mod offline;
 pub mod policy;
+mod reconcile;
 mod retire;
 pub mod round;
 mod settings;

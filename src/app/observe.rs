@@ -8,16 +8,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ServedQueue,
-    fleet::Fleet,
+    fleet::{Fleet, ServedLane},
     ingest::{RunningIngest, Taking},
     lanes::Shared,
-    offline,
+    offline, reconcile,
     retire::{self, Ground},
     watchdog,
 };
 use crate::{
     admin::{
         command::{Refusal, RefusalKind},
+        commands::reconcile::{ReconcileLane, Reconciled},
         handler::{GivenRole, Host, Opening},
         http::{Health, StatusSource},
         status::{EventQueueStatus, LaneStatus, QueueStatus, Status, StoreStatus},
@@ -104,6 +105,7 @@ impl Observer {
         let stubborn: u64 =
             lanes.iter().map(|lane| self.queues.lane(lane).stubborn_findings()).sum();
         metrics.stubborn_findings.set(f64_of(stubborn));
+        metrics.reconcile_oldest_age_seconds.set(f64_of(self.reconcile_oldest_age_seconds()));
         self.refresh_store();
         self.refresh_pauses();
         self.refresh_event_queues();
@@ -125,6 +127,15 @@ impl Observer {
             gauges.set_state(LaneState::Orphaned);
         }
         Ok(())
+    }
+
+    /// Of the lane that was compared longest ago; the start counts where none was.
+    fn reconcile_oldest_age_seconds(&self) -> u64 {
+        let now = self.queues.clock().now();
+        let lanes = self.fleet.all();
+        let last = |lane: &ServedLane| lane.reconciled.borrow().last_complete_at;
+        let oldest = lanes.iter().map(|lane| last(lane).unwrap_or(self.started_at)).min();
+        oldest.map_or(0, |at| now.since(at).as_secs())
     }
 
     fn refresh_store(&self) {
@@ -210,6 +221,10 @@ impl Observer {
         status.nodes.stale = report.stale as u64;
         status.gone_withheld_nodes = sweeps.gone.withheld as u64;
         status.poll_interval_seconds = sweeps.next_interval.as_secs();
+        let reconciled = looked.reconciled.borrow();
+        status.last_reconcile_unix_ms = reconciled.last_complete_at;
+        status.reconcile_unrepaired = reconciled.unrepaired;
+        status.reconcile_failure.clone_from(&reconciled.failure);
     }
 }
 
@@ -282,6 +297,13 @@ impl Host for Observer {
 
     fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
         Box::pin(async move { self.ingest.take(first_line, &lines).await })
+    }
+
+    fn reconcile(
+        &self,
+        asked: ReconcileLane,
+    ) -> Pin<Box<dyn Future<Output = Result<Reconciled, Refusal>> + Send + '_>> {
+        Box::pin(reconcile::reconcile(self.fleet.get(&asked.lane), asked))
     }
 }
 

@@ -7,11 +7,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ingest::{StoppedIngest, Taking},
     observe::still_served,
+    reconcile,
     retire::{self, Ground},
 };
 use crate::{
     admin::{
         command::{Refusal, RefusalKind},
+        commands::reconcile::{ReconcileLane, Reconciled},
         handler::{Admin, GivenRole, Host, Opening},
         status::{
             BySeverity, DeadLetterCount, LaneStatus, NodeCounts, PauseStatus, QueueStatus, Status,
@@ -83,6 +85,13 @@ impl Host for Still {
 
     fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
         Box::pin(async move { self.ingest.take(first_line, &lines).await })
+    }
+
+    fn reconcile(
+        &self,
+        asked: ReconcileLane,
+    ) -> Pin<Box<dyn Future<Output = Result<Reconciled, Refusal>> + Send + '_>> {
+        Box::pin(reconcile::reconcile(None, asked))
     }
 }
 
@@ -219,6 +228,9 @@ async fn lane_status(queues: &Queues, lane: Lane) -> Result<LaneStatus, QueueErr
         last_complete_sweep_unix_ms: None,
         poll_interval_seconds: 0,
         gone_withheld_nodes: 0,
+        last_reconcile_unix_ms: None,
+        reconcile_unrepaired: 0,
+        reconcile_failure: None,
         ingest_paused: state.ingest_paused().is_some(),
         role_arn: None,
         lane,

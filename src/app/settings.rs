@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     config::{self, Config},
     pipeline::{
-        deliver, ingest,
+        deliver, ingest, reconcile,
         transform::{Identity, Policy},
         validate::UnspecifiedSeverity,
     },
@@ -60,6 +60,16 @@ pub(super) fn ingest(config: &Config, region: &Region, start_spread: Duration) -
         patch_details: config.ingest.patch_details,
         refresh_after: config.finding.refresh_after,
         policy: policy(config).fingerprint(),
+    }
+}
+
+pub(super) fn reconcile(config: &Config) -> reconcile::Settings {
+    reconcile::Settings {
+        interval: config.reconcile.interval,
+        repair: config.reconcile.repair,
+        product_arn: config.finding.product_arn.as_ref().map(ToString::to_string),
+        one_per_node: config.finding.identity == config::Identity::Node,
+        resolves: config.finding.resolve,
     }
 }
 

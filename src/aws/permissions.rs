@@ -104,7 +104,10 @@ pub const STATEMENTS: &[Statement] = &[
         target: Target::Hub,
         actions: &["securityhub:GetFindings"],
         why: "read one's own findings, after the ledger was lost and to confirm doubtful deliveries",
-        without: Some("patchferry delivers, but can't take over what a lost store had sent"),
+        without: Some(
+            "patchferry delivers, but can't take over what a lost store had sent, compare a hub with \
+             what it was told, or see what people have resolved",
+        ),
     },
     Statement {
         sid: "ReadAssociations",

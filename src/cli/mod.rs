@@ -20,6 +20,7 @@ mod log;
 mod out;
 mod pause;
 mod receipt;
+mod reconcile;
 mod run;
 mod state;
 mod status;
@@ -79,6 +80,8 @@ enum Command {
     Resume(pause::ResumeArgs),
     /// Prove what Security Hub was told of a node, and see what it is still to be told
     Receipt(receipt::ReceiptArgs),
+    /// Compare what Security Hub holds with what it was told, and repair what differs
+    Reconcile(reconcile::ReconcileArgs),
     /// Hand in patch states as JSON lines; what is accepted is on disk
     #[command(after_long_help = ingest::HELP)]
     Ingest(ingest::IngestArgs),
@@ -153,6 +156,7 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Pause(args) => pause::pause(&args, &place).await,
         Command::Resume(args) => pause::resume(&args, &place).await,
         Command::Receipt(args) => receipt::receipt(&args, &place).await,
+        Command::Reconcile(args) => reconcile::reconcile(&args, &place).await,
         Command::Ingest(args) => ingest::ingest(&args, &place).await,
         Command::Lint(args) => lint::lint(&args),
         Command::Store(command) => store::store(command, &place).await,

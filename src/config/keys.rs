@@ -258,6 +258,24 @@ pub(super) const PROBE_INTERVAL: Key<DurationRule> = Key {
     example: "",
 };
 
+pub(super) const RECONCILE_INTERVAL: Key<DurationRule> = Key {
+    path: "reconcile.interval",
+    help: &[
+        "How often each lane's hub is compared with the ledger, and looked through for findings",
+        "that somebody has resolved although a newer scan still finds them (1h to 30d).",
+    ],
+    rule: DurationRule(seconds(HOUR)..=seconds(30 * DAY)),
+    default: || seconds(DAY),
+    example: "",
+};
+pub(super) const RECONCILE_REPAIR: Key<FlagRule> = Key {
+    path: "reconcile.repair",
+    help: &["Repair the differences that this finds, rather than only count and log them."],
+    rule: FlagRule,
+    default: || true,
+    example: "",
+};
+
 pub(super) const MAX_BYTES: Key<BytesRule> = Key {
     path: "store.max_bytes",
     help: &[
@@ -353,7 +371,7 @@ pub(super) const LEVEL: Key<LevelRule> = Key {
 };
 
 /// Every key, in the order of the file.
-pub(super) const ALL: [&dyn AnyKey; 29] = [
+pub(super) const ALL: [&dyn AnyKey; 31] = [
     &STATE_DIR,
     &POLL_INTERVAL,
     &SSM_REQUESTS_PER_SECOND,
@@ -373,6 +391,8 @@ pub(super) const ALL: [&dyn AnyKey; 29] = [
     &BURST,
     &MAX_IN_FLIGHT,
     &PROBE_INTERVAL,
+    &RECONCILE_INTERVAL,
+    &RECONCILE_REPAIR,
     &MAX_BYTES,
     &MIN_FREE_BYTES,
     &RECEIPTS_KEPT,
@@ -385,8 +405,8 @@ pub(super) const ALL: [&dyn AnyKey; 29] = [
     &LEVEL,
 ];
 
-pub(super) const SECTIONS: [&str; 7] =
-    ["ingest", "finding", "deliver", "store", "http", "shard", "log"];
+pub(super) const SECTIONS: [&str; 8] =
+    ["ingest", "finding", "deliver", "reconcile", "store", "http", "shard", "log"];
 
 pub(super) fn paths() -> impl Iterator<Item = &'static str> + Clone {
     ALL.iter().map(|key| key.path())

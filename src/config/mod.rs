@@ -56,6 +56,7 @@ pub struct Config {
     pub ingest: IngestConfig,
     pub finding: FindingConfig,
     pub deliver: DeliverConfig,
+    pub reconcile: ReconcileConfig,
     pub store: StoreConfig,
     pub http: HttpConfig,
     pub shard: ShardConfig,
@@ -130,6 +131,13 @@ pub struct DeliverConfig {
     pub burst_requests: u32,
     pub max_in_flight_requests: u32,
     pub probe_interval: Duration,
+}
+
+/// How hubs are compared with the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReconcileConfig {
+    pub interval: Duration,
+    pub repair: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use std::{collections::BTreeMap, ffi::OsString, time::Duration};
 
 use super::{
     COMPANY_NAME_DEFAULT, Config, DeliverConfig, FindingConfig, HttpConfig, IngestConfig,
-    LogConfig, PRODUCT_NAME_DEFAULT, ShardConfig, StoreConfig, UnspecifiedSeverity,
+    LogConfig, PRODUCT_NAME_DEFAULT, ReconcileConfig, ShardConfig, StoreConfig,
+    UnspecifiedSeverity,
     error::{Fault, Origin, Problem, hint},
     file::{ListEntry, Setting, Settings},
     keys::{self, Key, VARIABLE_PREFIX},
@@ -103,6 +104,10 @@ impl Reader {
                 burst_requests: self.take(&keys::BURST),
                 max_in_flight_requests: self.take(&keys::MAX_IN_FLIGHT),
                 probe_interval: self.take(&keys::PROBE_INTERVAL),
+            },
+            reconcile: ReconcileConfig {
+                interval: self.take(&keys::RECONCILE_INTERVAL),
+                repair: self.take(&keys::RECONCILE_REPAIR),
             },
             store: StoreConfig {
                 max_bytes: self.take(&keys::MAX_BYTES),

@@ -189,6 +189,28 @@ label! {
 }
 
 label! {
+    /// How a hub differed from the ledger.
+    DifferenceKind as "kind" {
+        /// Open, but not in the hub, or archived there.
+        Missing = "missing",
+        /// Active in the hub, but resolved or unknown here.
+        Orphaned = "orphaned",
+        /// In another version than was told.
+        Drifted = "drifted",
+        /// Active in the hub beside the node's finding.
+        Duplicate = "duplicate",
+    }
+}
+
+label! {
+    /// How a comparison of a hub with the ledger ended.
+    ReconcileOutcome as "outcome" {
+        Complete = "complete",
+        Failed = "failed",
+    }
+}
+
+label! {
     /// Why ingest takes nothing more.
     PauseReason as "reason" {
         /// The store's live bytes are at their limit.

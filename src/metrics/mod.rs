@@ -23,9 +23,9 @@ pub use ::metrics::{Counter, Gauge, Histogram};
 use ::metrics::{Recorder as _, with_local_recorder};
 pub use family::Family;
 pub use labels::{
-    Correction, EventOutcome, EventQueueState, FindingOutcome, HoldReason, HubOutcome, Label,
-    NodeVerdict, ObservationOutcome, PauseReason, Queue, SqsOperation, SqsOutcome, SsmOperation,
-    SsmOutcome, StoreAlarm,
+    Correction, DifferenceKind, EventOutcome, EventQueueState, FindingOutcome, HoldReason,
+    HubOutcome, Label, NodeVerdict, ObservationOutcome, PauseReason, Queue, ReconcileOutcome,
+    SqsOperation, SqsOutcome, SsmOperation, SsmOutcome, StoreAlarm,
 };
 pub use lanes::{LaneGauge, LaneMetrics, LaneState, SERIES_PER_LANE_MAX};
 pub use latency::LatencySummary;
@@ -111,6 +111,17 @@ catalogue! {
     pub corrections: Family<Correction, Counter> = "patchferry_corrections_total";
     /// Findings that somebody had resolved by hand and a newer scan has reopened.
     pub reopened_by_scan: Counter = "patchferry_reopened_by_scan_total";
+
+    /// Comparisons of a lane's hub with the ledger, by how they ended.
+    pub reconciles: Family<ReconcileOutcome, Counter> = "patchferry_reconciles_total";
+    /// Findings that a hub held otherwise than the ledger says.
+    pub reconcile_differences: Family<DifferenceKind, Counter> =
+        "patchferry_reconcile_differences_total";
+    /// Differences that were repaired.
+    pub reconcile_repairs: Family<DifferenceKind, Counter> = "patchferry_reconcile_repairs_total";
+    /// Time since the hub of some lane was last compared with the ledger, of all lanes the longest;
+    /// since the start where it never was.
+    pub reconcile_oldest_age_seconds: Gauge = "patchferry_reconcile_oldest_age_seconds";
 
     /// `BatchImportFindings` requests by how they ended.
     pub hub_requests: Family<HubOutcome, Counter> = "patchferry_hub_requests_total";

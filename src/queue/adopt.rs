@@ -161,7 +161,7 @@ impl Queues {
     }
 }
 
-fn adopt_one(
+pub(super) fn adopt_one(
     step: &mut Transition<'_, '_>,
     lane: &Lane,
     hub: Finding,
@@ -170,14 +170,13 @@ fn adopt_one(
     let Some(old) = step.desired(lane, hub.node.as_str())? else {
         return adopt_state(step, lane, None, hub, fresh);
     };
-    if old.finding.id != hub.id {
+    if !old.finding.has_name_of(&hub, lane) {
+        // What is told under another name from now on is newer than anything told before.
         return Ok(());
     }
     let waiting = step.newest_waiting(lane, &old)?;
-    // Of another product it is another finding: only its `UpdatedAt` matters here.
-    let is_same = old.finding.policy.product_arn == hub.policy.product_arn;
     match waiting {
-        Some((_, waiting)) if is_same && is_overtaken(step, lane, &waiting.finding, &hub)? => {
+        Some((_, waiting)) if is_overtaken(step, lane, &waiting.finding, &hub)? => {
             step.take_waiting(lane, Some(&old))?;
             adopt_state(step, lane, Some(&old), hub, fresh)
         }
@@ -221,6 +220,8 @@ fn adopt_state(
         hub.policy = old.finding.policy.clone();
         hub.updated_at = hub.updated_at.max(old.finding.updated_at);
         fresh = fresh.max(old.read);
+        // Whatever was to follow a version that was to close it.
+        step.end_reopening(lane, hub.node.as_str())?;
     }
     let row = Desired::adopted(hub, fresh, step.now());
     step.put_desired(lane, old, &row)?;

@@ -23,6 +23,8 @@ pub struct LaneState {
     pauses: watch::Receiver<Pauses>,
     /// Something for deliver to look at: an entry, the end of a read-back, a pause or its end.
     pub deliver: Notify,
+    /// A finding that somebody has resolved is due to be opened again.
+    pub reopening_is_due: Notify,
     /// What is known of the lane's nodes may be old: they are to be observed soon.
     pub observe: Notify,
     /// A read-back has found nodes that are to be observed anew.
@@ -49,6 +51,7 @@ impl LaneState {
             lane,
             pauses,
             deliver: Notify::new(),
+            reopening_is_due: Notify::new(),
             observe: Notify::new(),
             stale: AtomicBool::default(),
             rewind: Mutex::default(),
@@ -111,6 +114,9 @@ impl LaneState {
     }
 
     fn apply(&self, effect: LaneEffect) {
+        if effect.reopening_is_due {
+            self.reopening_is_due.notify_one();
+        }
         self.outbox.fetch_add(effect.outbox, Ordering::AcqRel);
         self.delayed.fetch_add(effect.delayed, Ordering::AcqRel);
         for (gauge, delta) in self.open.iter().zip(effect.open) {
@@ -138,6 +144,7 @@ pub(super) struct LaneEffect {
     pub outbox: i64,
     pub delayed: i64,
     pub open: [i64; 5],
+    pub reopening_is_due: bool,
     /// A read-back has found a node that is to be observed anew.
     pub stale: bool,
     /// Nodes are to be observed soon.

@@ -23,6 +23,7 @@ use super::{
     ledger::{self, Desired, Seen},
     outbox::{Place, Waiting},
     pages::{self, Accepted},
+    reopening,
     transition::Transition,
 };
 use crate::{
@@ -233,11 +234,15 @@ fn standing(
     finding: &Finding,
 ) -> Result<Standing, StoreError> {
     let Some(desired) = desired else { return Ok(Standing::Newest) };
-    if desired.finding.id != finding.id {
+    if !desired.finding.has_name_of(finding, lane) {
         let runs = |id: &FindingId| matches!(id, FindingId::Operation { .. });
         let apart =
             finding.source == Source::Derived || (runs(&desired.finding.id) && runs(&finding.id));
         return Ok(if apart { Standing::Apart } else { Standing::Lost });
+    }
+    if reopening::may_close(finding) {
+        // What was to follow it isn't here: the node is told anew instead.
+        return Ok(Standing::Lost);
     }
     let newer = desired.finding.updated_at > finding.updated_at
         || desired.outdates(ReadNumber(0), finding.last_observed_at, finding.source);

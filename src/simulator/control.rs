@@ -195,16 +195,31 @@ impl Control {
 
 /// What people and time do to the hub.
 impl Control {
-    /// A person sets `Workflow.Status`; false if there is no such finding.
+    /// A person sets `Workflow.Status` of the findings with this Id; false if there is none.
     pub fn set_workflow(&self, lane: &SimLane, finding_id: &str, status: &str) -> bool {
         let mut hub = lock(&self.lane(lane).hub);
-        let finding = hub.findings.get_mut(finding_id);
-        finding.map(|finding| finding.workflow_status = status.to_string()).is_some()
+        let set = |finding: &mut HubFinding| finding.workflow_status = status.to_string();
+        hub.with_id(finding_id).map(set).count() > 0
     }
 
-    /// The finding has aged out; false if there is none.
+    /// The findings with this Id have aged out; false if there is none.
     pub fn delete_finding(&self, lane: &SimLane, finding_id: &str) -> bool {
-        lock(&self.lane(lane).hub).findings.remove(finding_id).is_some()
+        let findings = &mut lock(&self.lane(lane).hub).findings;
+        let before = findings.len();
+        findings.retain(|(id, _), _| id != finding_id);
+        findings.len() < before
+    }
+
+    /// The hub holds exactly this, whatever it held under that Id and product: what another
+    /// provider's import, or a mishap, has left. Its JSON is made to say what its fields do.
+    pub fn put_finding(&self, lane: &SimLane, finding: HubFinding) {
+        lock(&self.lane(lane).hub).put(finding);
+        self.0.note_change();
+    }
+
+    /// Takes findings of this product too, beside those of the lane's default one.
+    pub fn enable_product(&self, lane: &SimLane, product_arn: &str) {
+        lock(&self.lane(lane).products).insert(product_arn.to_string());
     }
 
     /// The hub was switched off and on again: it holds nothing.
@@ -225,7 +240,7 @@ impl Control {
         lock(&self.lane(lane).fleet).nodes.values().map(FleetNode::of).collect()
     }
 
-    /// The findings of a lane's hub, by Id.
+    /// The findings of a lane's hub, by Id and product.
     pub fn hub(&self, lane: &SimLane) -> Vec<HubFinding> {
         lock(&self.lane(lane).hub).findings.values().cloned().collect()
     }

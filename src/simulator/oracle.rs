@@ -1,7 +1,8 @@
 //! What is true: the fleet as it is, the hub as it is, and where they differ.
 //!
-//! Holds for findings with one identity per node. Nodes of which nothing sensible can be known
-//! (corrupt) and nodes whose findings the hub refuses (poisoned) are left out.
+//! Holds for findings with one identity per node, beside which others may stand that are archived
+//! as not available any more. Nodes of which nothing sensible can be known (corrupt) and nodes
+//! whose findings the hub refuses (poisoned) are left out.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -64,6 +65,11 @@ pub(super) fn differences(fleet: &Fleet, hub: &Hub, poison: &Poison) -> Vec<Stri
             Entry::Vacant(entry) => {
                 entry.insert(finding);
             }
+            // What was closed under a former name stands beside the one that counts.
+            Entry::Occupied(_) if is_superseded(finding) => {}
+            Entry::Occupied(mut entry) if is_superseded(entry.get()) => {
+                entry.insert(finding);
+            }
             Entry::Occupied(entry) => differences.push(format!(
                 "{}: two findings: {} and {}",
                 entry.key(),
@@ -85,6 +91,10 @@ pub(super) fn differences(fleet: &Fleet, hub: &Hub, poison: &Poison) -> Vec<Stri
         format!("{node}: {state} and {status}, but no node of the fleet")
     }));
     differences
+}
+
+fn is_superseded(finding: &HubFinding) -> bool {
+    finding.record_state == "ARCHIVED" && finding.compliance_status == "NOT_AVAILABLE"
 }
 
 /// As the finding of a node that is gone must be: closed as such, or before it went.

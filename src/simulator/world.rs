@@ -36,6 +36,8 @@ pub(super) struct LaneWorld {
     pub lane: SimLane,
     pub fleet: Mutex<Fleet>,
     pub hub: Mutex<Hub>,
+    /// Products that findings may have beside the lane's default one.
+    pub products: Mutex<BTreeSet<String>>,
     pub stats: Mutex<Stats>,
     pub buckets: Mutex<Buckets>,
     pub poison: Mutex<Poison>,
@@ -116,6 +118,7 @@ impl World {
                     lane: lane.clone(),
                     fleet: Mutex::new(Fleet::generate(lane, fleet, rng.fork(), now_ms)),
                     hub: Mutex::default(),
+                    products: Mutex::default(),
                     stats: Mutex::default(),
                     buckets: Mutex::new(Buckets::full(&config.quotas, now)),
                     poison: Mutex::default(),

@@ -5,14 +5,14 @@ use std::time::Duration;
 use patchferry::simulator::Fault;
 
 use super::{
-    Rig, SimLane, asked, assert_gone, assert_open, cloud_control, counted, nodes, rig, ssm,
+    Rig, SimLane, asked, assert_gone, assert_open, cloud_control, counted, nodes, ours, rig, ssm,
 };
-use crate::harness::{clock::MovableClock, lane};
+use crate::harness::clock::MovableClock;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 async fn absences(rig: &Rig, app: &patchferry::app::App) -> usize {
-    app.queues().absences(&lane(&rig.only_lane())).await.unwrap().len()
+    app.queues().absences(&ours(rig)).await.unwrap().len()
 }
 
 /// A rig that may not ask Cloud Control, and an EC2 node of it that has gone.

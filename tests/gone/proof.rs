@@ -1,16 +1,18 @@
 //! What proves that a node is gone, and what doesn't.
 
+use std::time::Duration;
+
 use patchferry::{
     config::Identity,
     queue::AcceptedNode,
-    record::{
-        Observation, Source, UnixMillis,
-        observation::{RawCompliance, RawPatchState},
-    },
+    record::{Observation, Source, observation::RawCompliance},
+    simulator::Fault,
 };
 
-use super::{asked, assert_gone, assert_open, counted, held, nodes, rig, settled};
-use crate::harness::{clock::MovableClock, lane};
+use super::{
+    asked, assert_gone, assert_open, cloud_control, counted, held, nodes, ours, rig, settled,
+};
+use crate::harness::clock::MovableClock;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_terminated_ec2_node_is_resolved_by_asking() {
@@ -69,15 +71,11 @@ async fn a_stopped_node_is_never_resolved() {
         rig.sweep_and_settle(&app).await;
         assert_open(&rig, &lane, node);
         assert_eq!(asked(&rig.control, &lane), day + 1);
-        clock.advance(std::time::Duration::from_secs(86_400));
+        clock.advance(Duration::from_secs(86_400));
     }
-    assert!(app.queues().absences(&lane_of(&rig)).await.unwrap().is_empty());
+    assert!(app.queues().absences(&ours(&rig)).await.unwrap().is_empty());
     rig.assert_true(&app).await;
     app.shutdown().await.unwrap();
-}
-
-fn lane_of(rig: &crate::harness::Rig) -> patchferry::record::Lane {
-    lane(&rig.only_lane())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,19 +94,17 @@ async fn a_node_that_exists_is_not_asked_about_with_every_sweep() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deregistered_hybrid_node_is_resolved() {
     let (rig, app, lane) = settled(705, 20, 0.5).await;
-    let [removed, terminated, ..] =
-        nodes(&rig, &lane, true).try_into().unwrap_or_else(|hybrid: Vec<String>| -> [String; 2] {
-            [hybrid[0].clone(), hybrid[1].clone()]
-        });
-    rig.control.remove_node(&lane, &removed).unwrap();
-    rig.control.terminate_node(&lane, &terminated).unwrap();
+    let hybrid = nodes(&rig, &lane, true);
+    let (removed, terminated) = (&hybrid[0], &hybrid[1]);
+    rig.control.remove_node(&lane, removed).unwrap();
+    rig.control.terminate_node(&lane, terminated).unwrap();
     rig.sweep_and_settle(&app).await;
-    assert_gone(&rig, &lane, &removed, "deregistered");
-    assert_open(&rig, &lane, &terminated);
+    assert_gone(&rig, &lane, removed, "deregistered");
+    assert_open(&rig, &lane, terminated);
 
-    rig.control.forget_compliance(&lane, &terminated).unwrap();
+    rig.control.forget_compliance(&lane, terminated).unwrap();
     rig.sweep_and_settle(&app).await;
-    assert_gone(&rig, &lane, &terminated, "deregistered");
+    assert_gone(&rig, &lane, terminated, "deregistered");
     assert_eq!(asked(&rig.control, &lane), 0, "EC2 knows nothing of hybrid nodes");
     rig.assert_true(&app).await;
     app.shutdown().await.unwrap();
@@ -155,19 +151,19 @@ async fn a_node_that_comes_back_is_reopened_though_its_report_is_the_old_one() {
 async fn findings_of_nodes_that_only_a_file_has_told_of_stay() {
     let (rig, app, lane) = settled(708, 10, 0.5).await;
     let nodes = ["i-0feedfeedfeedfeed", "mi-0feedfeedfeedfeed"];
-    let ours = lane_of(&rig);
+    let ours = ours(&rig);
     let mut accepted = Vec::new();
     for node in nodes {
         let observation = Observation {
             node: node.into(),
             read: app.queues().next_read(&ours).await.unwrap(),
-            read_at: UnixMillis(rig.clock.now().0),
+            read_at: rig.clock.now(),
             source: Source::File,
             compliance: Some(RawCompliance {
                 status: "NON_COMPLIANT".into(),
                 ..RawCompliance::default()
             }),
-            patch_state: None::<RawPatchState>,
+            patch_state: None,
             node_info: None,
             patches: None,
             gone: None,
@@ -222,8 +218,6 @@ async fn with_a_finding_per_operation_the_last_one_of_a_gone_node_is_closed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_between_suspicion_and_proof_loses_neither() {
-    use super::cloud_control;
-    use patchferry::simulator::Fault;
     let (rig, app, lane) = settled(711, 20, 0.2).await;
     let node = &nodes(&rig, &lane, false)[0];
     rig.control.remove_node(&lane, node).unwrap();

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use patchferry::{app::App, queue::PauseWhat, simulator::Fault};
 
-use super::{Rig, SimLane, asked, assert_gone, assert_open, cloud_control, nodes, settled, ssm};
+use super::{
+    Rig, SimLane, asked, assert_gone, assert_open, cloud_control, nodes, ours, settled, ssm,
+};
 use crate::harness::within;
 
 const SUMMARIES: &str = "ListResourceComplianceSummaries";
@@ -75,7 +77,7 @@ async fn empty_lists(seed: u64, hybrid_share: f64, denies: bool) {
     }
     rig.control.clear_faults();
     rig.sweep_and_settle(&app).await;
-    assert!(app.queues().absences(&crate::harness::lane(&lane)).await.unwrap().is_empty());
+    assert!(app.queues().absences(&ours(&rig)).await.unwrap().is_empty());
     rig.assert_true(&app).await;
     app.shutdown().await.unwrap();
 }

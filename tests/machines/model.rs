@@ -170,8 +170,12 @@ impl Owner {
         let settled = self.queues.settle_assessed(pages, true, move |step, lane, assessment| {
             let node = assessment.node.as_str();
             let (desired, acked) = (step.desired(lane, node)?, step.acked(lane, node)?);
-            let ledger =
-                Ledger { desired: desired.as_ref(), acked: acked.as_ref(), floor_unknown: false };
+            let ledger = Ledger {
+                lane,
+                desired: desired.as_ref(),
+                acked: acked.as_ref(),
+                floor_unknown: false,
+            };
             match decide(ledger, &assessment, &policy, step.now()) {
                 Decision::Superseded => step.superseded(lane, node, None),
                 Decision::Outdated => step.outdated(lane, node, None),

@@ -20,6 +20,9 @@ fn status() -> Status {
         last_complete_sweep_unix_ms: Some(UnixMillis(990_000)),
         poll_interval_seconds: 300,
         gone_withheld_nodes: 0,
+        last_reconcile_unix_ms: None,
+        reconcile_unrepaired: 0,
+        reconcile_failure: None,
         ingest_paused: false,
         role_arn: None,
     };

@@ -178,7 +178,8 @@ impl LaneIngest {
             }
         };
         self.metrics().sweep_seconds.record(began.elapsed().as_secs_f64());
-        let gone = self.gone.after_all(&self.reads, Arc::new(met)).await?;
+        // Boxed: a lane's task is to stay small, and most sweeps find nobody missing.
+        let gone = Box::pin(self.gone.after_all(&self.reads, Arc::new(met))).await?;
         let lane = self.reads.lane();
         self.complete(lane, &report, &gone, &self.metrics().lane(lane));
         Ok(report)

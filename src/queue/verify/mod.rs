@@ -13,11 +13,13 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     Absence,
     accounting::{Accounting, Queued},
+    care::LaneCare,
     dead,
     ledger::{Acked, Desired, LaneRow, Seen},
     outbox::{self, Place, Waiting},
     pages::Accepted,
     pause::Pause,
+    reopening::Reopening,
     tenure::Tenure,
 };
 use crate::{
@@ -124,7 +126,7 @@ impl Verifier {
         self.count(table, value);
         let fields = KeyFields::of(key);
         match table {
-            Table::Meta | Table::Reopening | Table::LaneCare => checked(value),
+            Table::Meta => checked(value),
             Table::Tenure => decoded::<Tenure>(value).map(drop),
             Table::Observed => self.observed(fields, value),
             Table::Assessed => self.assessed(fields, value),
@@ -141,6 +143,11 @@ impl Verifier {
             Table::DeadHistory => node_row::<Vec<dead::Episode>>(fields, value).map(drop),
             Table::Lane => self.lane(fields, value),
             Table::Pause => decoded::<Pause>(value).map(drop),
+            Table::Reopening => self.reopening(fields, value),
+            Table::LaneCare => {
+                lane_of(&mut { fields })?;
+                decoded::<LaneCare>(value).map(drop)
+            }
         }
     }
 
@@ -282,6 +289,15 @@ impl Verifier {
         let lane = lane_of(&mut fields)?;
         let (_, row) = decoded::<LaneRow>(value)?;
         self.parked_told.insert(lane.to_string(), row.parked);
+        Ok(())
+    }
+
+    fn reopening(&mut self, fields: KeyFields<'_>, value: &[u8]) -> Result<(), String> {
+        let ((lane, node), _, row) = node_row::<Reopening>(fields, value)?;
+        if let Reopening::Closing(closing) = row {
+            let lane = lane.parse().map_err(|_| "its key has no lane")?;
+            self.own(&lane, &node, closing.finding.facts.patches.as_ref());
+        }
         Ok(())
     }
 

@@ -20,20 +20,19 @@
 //! Deliberately doesn't know: how a finding is resolved.
 
 mod ask;
+mod gate;
 mod plan;
 mod presence;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
+pub use self::gate::GoneGate;
 pub(super) use self::presence::Presence;
 use self::{
     ask::{End, Round},
@@ -61,8 +60,6 @@ const ASKED_MAX: usize = 240;
 const ANSWER_LIFE: Duration = Duration::from_secs(3_600);
 /// Whether the permission is there now is tried again after this.
 const DENIAL_LIFE: Duration = Duration::from_secs(86_400);
-/// A person's word that a mass is gone holds so long.
-const ACCEPTANCE_LIFE: Duration = Duration::from_secs(86_400);
 /// Nodes accepted as gone in one commit.
 const STEP_NODES_MAX: usize = 500;
 
@@ -78,30 +75,6 @@ pub struct Settings {
     /// Whether findings of nodes that exist and aren't reported are refreshed, and when.
     pub refresh_after: Option<Duration>,
     pub cloud_control_requests_per_second: f64,
-}
-
-/// A person's word that a mass of nodes is gone. Shared between a lane's task and whoever may
-/// speak for it.
-#[derive(Default)]
-pub struct GoneGate {
-    /// Unix milliseconds; 0: not given.
-    accepted_at: AtomicI64,
-}
-
-impl GoneGate {
-    /// Lets the next complete sweep resolve whatever is proven gone, once.
-    pub fn accept(&self, now: UnixMillis) {
-        self.accepted_at.store(now.0, Ordering::Release);
-    }
-
-    fn is_open(&self, now: UnixMillis) -> bool {
-        let at = self.accepted_at.load(Ordering::Acquire);
-        at != 0 && now.since(UnixMillis(at)) <= ACCEPTANCE_LIFE
-    }
-
-    fn close(&self) {
-        self.accepted_at.store(0, Ordering::Release);
-    }
 }
 
 /// What a complete sweep led to.
@@ -216,9 +189,9 @@ impl GoneWatch {
         if let Some(witness) = met.witness()
             && !suspects.hybrid.is_empty()
         {
-            let named = self.named(reads).await?;
+            let told = named(reads).await?;
             let round = ask::ask_ssm(reads, witness, &suspects.hybrid).await?;
-            self.note(round.answers, GoneReason::Deregistered, named);
+            self.note(round.answers, GoneReason::Deregistered, told);
             stop_if_paused(&round.end)?;
         }
         let now = reads.queues().clock().now();
@@ -230,19 +203,13 @@ impl GoneWatch {
         if !self.settings.asks_cloud_control || was_denied {
             return Ok(false);
         }
-        let named = self.named(reads).await?;
+        let told = named(reads).await?;
         let Round { answers, end } = ask::ask_cloud_control(reads, &self.limiter, due).await?;
         let is_answered = !answers.is_empty();
-        self.note(answers, GoneReason::Terminated, named);
+        self.note(answers, GoneReason::Terminated, told);
         stop_if_paused(&end)?;
         self.tell(reads, &end, now, is_answered);
         Ok(is_answered)
-    }
-
-    /// The read that answers count as: older than whatever is read from now on.
-    async fn named(&self, reads: &LaneReads) -> Result<Named, IngestError> {
-        let read = reads.queues().next_read(reads.lane()).await?;
-        Ok(Named { read, at: reads.queues().clock().now() })
     }
 
     fn note(&mut self, answers: Vec<(NodeId, bool)>, reason: GoneReason, named: Named) {
@@ -310,7 +277,7 @@ impl GoneWatch {
         let mut absences = queues.absences(lane).await?;
         let mut notes: Vec<(String, Option<Absence>)> = Vec::new();
         let mut gone = Vec::new();
-        let named = self.named(reads).await?;
+        let told = named(reads).await?;
         for node in suspects.ec2.iter().chain(&suspects.hybrid) {
             if self.known(node, now).is_some() {
                 continue;
@@ -319,7 +286,7 @@ impl GoneWatch {
             let before = absences.remove(&node);
             let after = plan::confirmed(before, now);
             if after.confirmed_at.since(after.since) >= self.settings.gone_after {
-                gone.push((node.clone(), GoneReason::AbsentTooLong, named));
+                gone.push((node.clone(), GoneReason::AbsentTooLong, told));
             }
             if plan::is_news(before, after) {
                 notes.push((node, Some(after)));
@@ -425,6 +392,12 @@ fn suspects(absent: Vec<Unreported>) -> Suspects {
     let nodes = known.filter_map(|it| it.node.parse::<NodeId>().ok());
     let (hybrid, ec2) = nodes.partition(|node| node.kind() == NodeKind::Hybrid);
     Suspects { ec2, hybrid }
+}
+
+/// The read that answers count as: older than whatever is read from now on.
+async fn named(reads: &LaneReads) -> Result<Named, IngestError> {
+    let read = reads.queues().next_read(reads.lane()).await?;
+    Ok(Named { read, at: reads.queues().clock().now() })
 }
 
 fn stop_if_paused(end: &End) -> Result<(), IngestError> {
