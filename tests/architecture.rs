@@ -79,10 +79,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     // A cursor into the outbox is a key; the queues hand it out, the lane keeps it.
     ("src/pipeline/deliver/batch.rs", "store::keys"),
     ("src/pipeline/deliver/flight.rs", "store::keys"),
-    // An empty commit of the kind that is refused when there is no room asks whether there is.
-    ("src/pipeline/ingest/mod.rs", "store::Commit"),
-    // What stops a stage is an error of the store.
-    ("src/pipeline/ingest/mod.rs", "store::StoreError"),
     ("src/pipeline/ingest/error.rs", "store"),
     ("src/pipeline/ingest/error.rs", "store::StoreError"),
     // A chunk that the store has no room for is to be handed in again, not failed.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test that can't go on fails
 
+mod queues;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use patchferry::{
@@ -107,7 +109,7 @@ fn every_key_of_the_default_file_is_shown_as_in_effect() {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once(" = ").map(|(name, _)| name))
         .collect();
-    assert_eq!(keys.len(), 29);
+    assert_eq!(keys.len(), 31);
     for key in keys {
         assert!(
             show.contains(&format!("{key} = ")) || show.contains(&format!("# {key} is not set")),

@@ -8,6 +8,7 @@ mod answers;
 mod configs;
 mod findings;
 mod lines;
+mod messages;
 pub mod mutation;
 mod records;
 

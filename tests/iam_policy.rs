@@ -17,6 +17,11 @@ fn two_accounts() -> String {
     )
 }
 
+/// A queue of events in an account.
+fn queue(account: &str) -> String {
+    format!("[[sqs]]\nurl = \"https://sqs.us-east-1.amazonaws.com/{account}/events\"\n")
+}
+
 /// Standard output, error and exit code of `iam-policy` with this configuration file.
 fn run(config: &str, arguments: &[&str]) -> (String, String, Option<i32>) {
     let directory = tempfile::tempdir().unwrap();
@@ -76,7 +81,7 @@ fn texts(value: &Value, visit: &mut dyn FnMut(&str)) {
 #[test]
 fn the_runner_may_assume_exactly_the_roles_of_the_configuration() {
     let policy = part(&two_accounts(), "runner");
-    assert_eq!(sids(&policy), ["ReadFleet", "Import", "EnterAccounts"]);
+    assert_eq!(sids(&policy), ["ReadFleet", "ReadItems", "Import", "EnterAccounts"]);
     let entering = statement(&policy, "EnterAccounts");
     assert_eq!(entering["Action"], "sts:AssumeRole");
     assert_eq!(entering["Resource"], "arn:aws:iam::444455556666:role/security/ferry");
@@ -94,9 +99,10 @@ fn the_runner_may_assume_exactly_the_roles_of_the_configuration() {
 
 #[test]
 fn every_action_of_the_table_is_in_one_part_or_another() {
+    let config = format!("{}{}", two_accounts(), queue("111122223333"));
     let mut printed = BTreeSet::new();
     for name in ["runner", "member", "optional"] {
-        for statement in part(&two_accounts(), name)["Statement"].as_array().unwrap() {
+        for statement in part(&config, name)["Statement"].as_array().unwrap() {
             printed.extend(list(&statement["Action"]).into_iter().map(str::to_string));
         }
     }
@@ -107,9 +113,29 @@ fn every_action_of_the_table_is_in_one_part_or_another() {
 #[test]
 fn what_a_configuration_has_no_use_for_is_not_granted() {
     let as_aws_does = format!("[finding]\nidentity = \"operation\"\n{}", two_accounts());
-    assert_eq!(sids(&part(&as_aws_does, "optional")), ["Preflight"]);
-    assert_eq!(sids(&part(&two_accounts(), "optional")), ["ReadBack", "Preflight"]);
-    assert_eq!(sids(&part("", "runner")), ["ReadFleet", "Import"]);
+    assert_eq!(sids(&part(&as_aws_does, "optional")), ["ReadAssociations", "Preflight"]);
+    assert_eq!(
+        sids(&part(&two_accounts(), "optional")),
+        ["ReadBack", "ReadAssociations", "AskWhetherInstancesExist", "Preflight"]
+    );
+    assert_eq!(sids(&part("", "runner")), ["ReadFleet", "ReadItems", "Import"]);
+    let sparing = "[ingest]\nassociations = false\ncloud_control = false\n";
+    assert_eq!(sids(&part(sparing, "runner")), ["ReadFleet", "Import"]);
+    assert_eq!(sids(&part(sparing, "optional")), ["ReadBack", "Preflight"]);
+}
+
+#[test]
+fn queues_are_read_by_the_daemon_itself_or_by_the_role_that_is_given_for_them() {
+    let own = part(&format!("{}{}", two_accounts(), queue("111122223333")), "runner");
+    let reading = statement(&own, "ReadEvents");
+    assert_eq!(reading["Resource"], "arn:aws:sqs:us-east-1:111122223333:events");
+    assert_eq!(reading["Condition"], Value::Null);
+    let role = "arn:aws:iam::777788889999:role/events";
+    let other = format!("{}{}role_arn = \"{role}\"\n", two_accounts(), queue("777788889999"));
+    let entering = part(&other, "runner");
+    assert!(!sids(&entering).contains(&"ReadEvents"), "{entering:#}");
+    let roles = list(&statement(&entering, "EnterAccounts")["Resource"]).len();
+    assert_eq!(roles, 2, "{entering:#}");
 }
 
 #[test]
@@ -140,9 +166,10 @@ fn no_wildcard_is_wider_than_it_has_to_be() {
             assert!(!action.contains('*'), "{sid}: {action}");
         }
         for resource in list(&statement["Resource"]) {
-            // SSM's reads know no resource that confines them within an account; the Region of the
+            // These reads know no resource that confines them within an account; the Region of the
             // others is confined by a condition.
-            let is_known = (sid == "ReadFleet" && resource == "*")
+            let reads = ["ReadFleet", "ReadItems", "ReadAssociations", "AskWhetherInstancesExist"];
+            let is_known = (reads.contains(&sid) && resource == "*")
                 || resource.matches('*').count() == 0
                 || (resource.starts_with("arn:aws:securityhub:*:")
                     && resource.matches('*').count() == 1

@@ -14,6 +14,7 @@ mod daemon;
 mod dashboard;
 mod demo;
 mod drill;
+mod events;
 mod fail_points;
 mod gone;
 mod handing_in;

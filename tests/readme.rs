@@ -18,10 +18,11 @@ use promql_parser::parser;
 const README: &str = include_str!("../README.md");
 
 /// The files of `src/aws` that call AWS, and what IAM calls the service there.
-const CALLERS: [(&str, &str); 3] = [
+const CALLERS: [(&str, &str); 4] = [
     ("src/aws/ssm.rs", "ssm"),
     ("src/aws/security_hub.rs", "securityhub"),
     ("src/aws/preflight.rs", "securityhub"),
+    ("src/aws/sqs.rs", "sqs"),
 ];
 
 /// The text of a section, its subsections included.
@@ -140,6 +141,8 @@ fn every_configuration_shown_is_read() {
     assert!(load(shown[1]).finding.is_aws_parity());
     assert!(load(shown[2]).shard.shard.is_divided());
     assert_eq!(shown.len(), 3, "another example wants a check of its own");
+    let queues = load(blocks(section("Events"), "toml")[0]).queues;
+    assert_eq!(queues[0].region.as_str(), "us-east-1");
 }
 
 #[test]
@@ -252,6 +255,8 @@ fn operations() -> BTreeSet<String> {
             };
             let is_name = operation.chars().all(|c| c.is_ascii_lowercase() || c == '_');
             if is_name && operation.contains('_') {
+                // A batch needs what each of its entries would.
+                let operation = operation.trim_end_matches("_batch");
                 found.insert(format!("{service}:{}", action(operation)));
             }
         }

@@ -7,4 +7,5 @@ mod fleet;
 mod hub;
 mod linted;
 mod rig;
+mod sqs;
 mod sts;

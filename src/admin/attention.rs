@@ -28,6 +28,7 @@ impl Status {
         self.ingest(&mut found);
         self.pauses(&mut found);
         self.lanes(&mut found);
+        self.event_queues(&mut found);
         self.leftovers(&mut found);
         found
     }
@@ -125,6 +126,21 @@ impl Status {
                 lane.state == LaneState::Orphaned && left > 0
             },
         );
+    }
+
+    fn event_queues(&self, found: &mut Vec<String>) {
+        for queue in &self.event_queues {
+            let what = match queue.state.as_str() {
+                "held" => "can't be read until somebody acts",
+                "unavailable" => "is out of reach",
+                _ => continue,
+            };
+            let note = queue.note.as_deref().unwrap_or("SQS gave no reason");
+            found.push(format!(
+                "the queue of events {} {what}, changes are seen at the next sweep: {note}",
+                queue.queue
+            ));
+        }
     }
 
     fn sweep_is_overdue(&self, lane: &LaneStatus) -> bool {

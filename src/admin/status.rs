@@ -38,6 +38,9 @@ pub struct Status {
     pub ingest_paused: Vec<String>,
     /// What operators have paused.
     pub pauses: Vec<PauseStatus>,
+    /// Queues that events come from; only a daemon that runs knows of them.
+    #[serde(default)]
+    pub event_queues: Vec<EventQueueStatus>,
     pub store: StoreStatus,
 }
 
@@ -75,6 +78,18 @@ pub struct LaneStatus {
     /// The role that is assumed for it; `None`: the daemon's own identity, or no daemon runs.
     #[serde(default)]
     pub role_arn: Option<String>,
+}
+
+/// A queue that events come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventQueueStatus {
+    /// `account/region/name`.
+    pub queue: String,
+    /// `reading`, `paused`, `unavailable` or `held`.
+    pub state: String,
+    pub since_unix_ms: UnixMillis,
+    /// What SQS said last, if it can't be read.
+    pub note: Option<String>,
 }
 
 /// A pause that is in force.

@@ -122,6 +122,9 @@ fn totals(status: &Status, text: &mut String) {
         })
         .collect();
     let _ = writeln!(text, "queues      {}", queues.join(" · "));
+    for queue in &status.event_queues {
+        let _ = writeln!(text, "events      {} {}", queue.queue, queue.state);
+    }
     let _ = match &status.latency {
         Some(latency) => writeln!(
             text,

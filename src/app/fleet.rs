@@ -7,12 +7,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
     pipeline::{
         deliver::LaneView,
-        ingest::{GoneGate, SweepStatus},
+        ingest::{GoneGate, SweepStatus, event::Hint},
         reconcile::{ReconcileHandle, ReconcileStatus},
     },
     record::{Clock, Lane},
@@ -32,6 +32,8 @@ pub struct ServedLane {
     pub reconciled: watch::Receiver<ReconcileStatus>,
     pub(super) gone: Arc<GoneGate>,
     pub(super) clock: Clock,
+    /// Hears what events tell of its nodes, where any can come.
+    pub(super) hints: Option<mpsc::Sender<Hint>>,
 }
 
 impl ServedLane {

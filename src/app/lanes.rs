@@ -1,9 +1,10 @@
-//! Which lanes are served, and the three tasks of each: ingest, deliver and reconcile.
+//! Which lanes are served, and the tasks of each: ingest, deliver and reconcile, and one that hears of
+//! events where any can come.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,10 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         deliver::{LaneDelivery, LaneView, Preview},
-        ingest::{GoneGate, GoneWatch, LaneIngest, LaneReads, SweepStatus},
+        ingest::{
+            GoneGate, GoneWatch, LaneIngest, LaneReads, SweepStatus,
+            event::{Awaited, Hint, LANE_HINTS_MAX, LaneEvents},
+        },
         reconcile::{self, LaneReconcile, ReconcileStatus},
         session::{Checks, LaneSession},
     },
@@ -70,7 +74,7 @@ async fn resolve_all(config: &Config, aws: &Aws) -> Result<Vec<LaneConfig>, Star
     Ok(vec![LaneConfig::new(Lane::new(caller.account, region), None)])
 }
 
-/// Starts the three tasks of a lane.
+/// Starts the tasks of a lane.
 pub(super) async fn spawn(
     tasks: &mut JoinSet<Result<(), QueueError>>,
     config: LaneConfig,
@@ -95,12 +99,14 @@ pub(super) async fn spawn(
         shared.config.ingest.ssm_requests_per_second,
     )
     .with_associations(shared.config.ingest.associations);
+    let (reads, awaited) = (Arc::new(reads), Arc::new(Awaited::default()));
     let gone = Arc::new(GoneGate::default());
     let ingest = LaneIngest {
-        reads: Arc::new(reads),
-        settings: settings::ingest(&shared.config, spread),
+        reads: Arc::clone(&reads),
+        settings: settings::ingest(&shared.config, &lane.region, spread),
         gone: GoneWatch::new(settings::gone(&shared.config), Arc::clone(&gone)),
         trigger: Arc::clone(&trigger),
+        awaited: Arc::clone(&awaited),
         status,
     };
     let (handle, requests) = reconcile::requests();
@@ -128,7 +134,42 @@ pub(super) async fn spawn(
         tasks.spawn(reconcile.run(shutdown.clone()));
     }
     let clock = shared.queues.clock().clone();
-    ServedLane { lane, role_arn, trigger, sweeps, view, reconcile: handle, reconciled, gone, clock }
+    let hear = |hints| LaneEvents {
+        reads,
+        patch_details: shared.config.ingest.patch_details,
+        sweeps: sweeps.clone(),
+        trigger: Arc::clone(&trigger),
+        awaited,
+        hints,
+    };
+    let hints = spawn_events(tasks, &shared.config, hear, shutdown);
+    ServedLane {
+        lane,
+        role_arn,
+        trigger,
+        sweeps,
+        view,
+        reconcile: handle,
+        reconciled,
+        gone,
+        clock,
+        hints,
+    }
+}
+
+/// Starts nothing where no queue is configured. It ends with the lane, as the last sender goes.
+fn spawn_events(
+    tasks: &mut JoinSet<Result<(), QueueError>>,
+    config: &Config,
+    hear: impl FnOnce(mpsc::Receiver<Hint>) -> LaneEvents,
+    shutdown: &CancellationToken,
+) -> Option<mpsc::Sender<Hint>> {
+    if config.queues.is_empty() {
+        return None;
+    }
+    let (sender, hints) = mpsc::channel(LANE_HINTS_MAX);
+    tasks.spawn(hear(hints).run(shutdown.clone()));
+    Some(sender)
 }
 
 /// How a role of the configuration is assumed.

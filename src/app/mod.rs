@@ -2,6 +2,7 @@
 //!
 //! - [`settings`]: what of the configuration each stage is told.
 //! - [`lanes`]: which lanes are served, and their tasks; [`fleet`]: those that are.
+//! - [`events`]: which queues events come from.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
 //! - [`reconcile`]: comparing a hub with the ledger when an operator asks for it.
@@ -18,6 +19,7 @@
 
 pub mod check;
 pub mod dry_run;
+mod events;
 mod fleet;
 mod housekeeping;
 pub mod ingest;
@@ -43,7 +45,7 @@ use std::{
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::fleet::ServedLane;
+pub use self::{events::ServedQueue, fleet::ServedLane};
 use self::{fleet::Fleet, observe::Observer};
 use crate::{
     admin::{
@@ -188,7 +190,9 @@ impl App {
         for lane in lane_configs {
             fleet.insert(lanes::spawn(&mut tasks, lane, &shared, spread, &shutdown).await);
         }
-        let observer = Arc::new(Observer::new(shared, Arc::clone(&fleet), started_at));
+        let event_queues = events::spawn(&mut tasks, &fleet, &shared, &shutdown);
+        let observer = Observer::new(shared, Arc::clone(&fleet), event_queues, started_at);
+        let observer = Arc::new(observer);
         observer.refresh().await;
 
         let mut app = Self {
@@ -246,6 +250,11 @@ impl App {
 
     pub fn lane(&self, lane: &Lane) -> Option<Arc<ServedLane>> {
         self.fleet.get(lane)
+    }
+
+    /// Queues that events come from.
+    pub fn event_queues(&self) -> &[ServedQueue] {
+        &self.observer.event_queues
     }
 
     pub fn queues(&self) -> &Queues {

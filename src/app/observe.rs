@@ -7,6 +7,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    ServedQueue,
     fleet::{Fleet, ServedLane},
     ingest::{RunningIngest, Taking},
     lanes::Shared,
@@ -20,11 +21,11 @@ use crate::{
         commands::reconcile::{ReconcileLane, Reconciled},
         handler::{GivenRole, Host, Opening},
         http::{Health, StatusSource},
-        status::{LaneStatus, QueueStatus, Status, StoreStatus},
+        status::{EventQueueStatus, LaneStatus, QueueStatus, Status, StoreStatus},
     },
     aws::Aws,
     config::Config,
-    metrics::{LaneState, Metrics, PauseReason, Queue, StoreAlarm},
+    metrics::{EventQueueState, Label as _, LaneState, Metrics, PauseReason, Queue, StoreAlarm},
     queue::{PauseWhat, QueueError, Queues},
     record::{Lane, Reason, Severity, Stage, UnixMillis},
     store::Pause,
@@ -39,16 +40,22 @@ pub(super) struct Observer {
     pub metrics: Arc<Metrics>,
     pub started_at: UnixMillis,
     fleet: Arc<Fleet>,
+    pub event_queues: Vec<ServedQueue>,
     ingest: RunningIngest,
     config: Arc<Config>,
     aws: Arc<Aws>,
 }
 
 impl Observer {
-    pub fn new(shared: Shared, fleet: Arc<Fleet>, started_at: UnixMillis) -> Self {
+    pub fn new(
+        shared: Shared,
+        fleet: Arc<Fleet>,
+        event_queues: Vec<ServedQueue>,
+        started_at: UnixMillis,
+    ) -> Self {
         let Shared { config, aws, queues, metrics, checks: _, preview: _ } = shared;
         let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), Arc::clone(&fleet));
-        Self { queues, metrics, started_at, fleet, ingest, config, aws }
+        Self { queues, metrics, started_at, fleet, event_queues, ingest, config, aws }
     }
 
     pub async fn run(&self, shutdown: CancellationToken) {
@@ -101,6 +108,7 @@ impl Observer {
         metrics.reconcile_oldest_age_seconds.set(f64_of(self.reconcile_oldest_age_seconds()));
         self.refresh_store();
         self.refresh_pauses();
+        self.refresh_event_queues();
         Ok(())
     }
 
@@ -159,9 +167,32 @@ impl Observer {
         gauge.set(if paused { 1.0 } else { 0.0 });
     }
 
+    fn refresh_event_queues(&self) {
+        let states: Vec<EventQueueState> =
+            self.event_queues.iter().map(|queue| queue.status.borrow().state).collect();
+        for state in EventQueueState::VALUES {
+            let queues = states.iter().filter(|it| *it == state).count();
+            self.metrics.event_queues[*state].set(f64_of(queues as u64));
+        }
+    }
+
+    fn event_queues(&self) -> Vec<EventQueueStatus> {
+        let shown = self.event_queues.iter().map(|queue| {
+            let status = queue.status.borrow().clone();
+            EventQueueStatus {
+                queue: queue.name.clone(),
+                state: status.state.value().into(),
+                since_unix_ms: status.since,
+                note: status.note,
+            }
+        });
+        shown.collect()
+    }
+
     async fn current_status(&self) -> Result<Status, QueueError> {
         let mut status = offline::status(&self.queues, self.started_at).await?;
         status.latency = self.metrics.latency_summary();
+        status.event_queues = self.event_queues();
         status.shard = offline::shard_of(self.config.shard.shard);
         for lane in &mut status.lanes {
             self.complete_lane(lane);
@@ -299,12 +330,12 @@ fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
         stubborn_findings: 0,
         ingest_paused: Vec::new(),
         pauses: Vec::new(),
+        event_queues: Vec::new(),
         store: StoreStatus::default(),
     }
 }
 
 fn queue_label(name: &str) -> Option<Queue> {
-    use crate::metrics::Label as _;
     Queue::VALUES.iter().copied().find(|queue| queue.value() == name)
 }
 

@@ -198,6 +198,7 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
         stubborn_findings: stubborn,
         ingest_paused,
         pauses: PauseStatus::all(queues),
+        event_queues: Vec::new(),
         store: StoreStatus {
             live_bytes: space.live_bytes,
             max_bytes: space.live_bytes_max,

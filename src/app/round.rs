@@ -89,8 +89,10 @@ impl LaneRound {
     }
 }
 
-/// The configuration of a process that does one round: a lane isn't swept again.
+/// The configuration of a process that does one round: a lane isn't swept again, and events stay in
+/// their queues, for a daemon.
 pub(super) fn configured(mut config: Config) -> Config {
+    config.queues.clear();
     config.ingest.poll_interval = NEVER;
     config
 }

@@ -9,7 +9,7 @@ use crate::{
         transform::{Identity, Policy},
         validate::UnspecifiedSeverity,
     },
-    record::{RenderPolicy, Template},
+    record::{Region, RenderPolicy, Template},
     store::SpaceLimits,
 };
 
@@ -53,10 +53,10 @@ pub(super) fn policy(config: &Config) -> Policy {
     }
 }
 
-pub(super) fn ingest(config: &Config, start_spread: Duration) -> ingest::Settings {
+pub(super) fn ingest(config: &Config, region: &Region, start_spread: Duration) -> ingest::Settings {
     ingest::Settings {
         start_spread,
-        poll_interval: config.ingest.poll_interval,
+        poll_interval: config.poll_interval(region),
         patch_details: config.ingest.patch_details,
         refresh_after: config.finding.refresh_after,
         policy: policy(config).fingerprint(),

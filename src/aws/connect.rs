@@ -22,7 +22,7 @@ use aws_types::{
 };
 
 use super::{
-    AwsError, ClockOffset, CloudControl, Fault, HoldReason, SecurityHub, Ssm,
+    AwsError, ClockOffset, CloudControl, Fault, HoldReason, SecurityHub, Sqs, Ssm,
     classify::classify,
     clock::DateWatch,
     credentials::{CachedCredentials, RENEWAL_MARGIN},
@@ -150,18 +150,7 @@ impl Aws {
 
     /// The clients of one lane. Calls nothing.
     pub async fn lane(&self, lane: &Lane, role: Option<&AssumeRole>) -> LaneClients {
-        let mut config = self.config(Some(lane), self.ambient_provider());
-        if let Some(role) = role {
-            let assumed = AssumeRoleProvider::builder(&role.role_arn)
-                .configure(&sts_settings(&config))
-                .session_name(&role.session_name);
-            let assumed = match &role.external_id {
-                Some(id) => assumed.external_id(id),
-                None => assumed,
-            };
-            let provider = SharedCredentialsProvider::new(assumed.build().await);
-            config = self.config(Some(lane), Some(provider));
-        }
+        let config = self.config_in(&lane.region, role).await;
         let partition = lane.to_string();
         LaneClients {
             ssm: Ssm::new(&config, lane.clone()),
@@ -170,6 +159,24 @@ impl Aws {
             lane: lane.clone(),
             sts: sts_client(&config, &partition),
         }
+    }
+
+    /// The client of one queue. Calls nothing.
+    pub async fn queue(&self, url: &str, region: &Region, role: Option<&AssumeRole>) -> Sqs {
+        Sqs::new(&self.config_in(region, role).await, url)
+    }
+
+    /// The client of one queue with credentials loaded anew.
+    pub async fn renewed_queue(
+        &self,
+        url: &str,
+        region: &Region,
+        role: Option<&AssumeRole>,
+    ) -> Sqs {
+        if let Some(ambient) = &self.ambient {
+            ambient.forget().await;
+        }
+        self.queue(url, region, role).await
     }
 
     /// The clients of one lane with credentials loaded anew: what to use after AWS called the
@@ -185,10 +192,25 @@ impl Aws {
         self.ambient.clone().map(SharedCredentialsProvider::new)
     }
 
-    /// The base with a lane's Region and credentials, and an identity cache of its own.
+    /// The base in a Region, with the credentials of a role if there is one.
+    async fn config_in(&self, region: &Region, role: Option<&AssumeRole>) -> SdkConfig {
+        let config = self.config(Some(region), self.ambient_provider());
+        let Some(role) = role else { return config };
+        let assumed = AssumeRoleProvider::builder(&role.role_arn)
+            .configure(&sts_settings(&config))
+            .session_name(&role.session_name);
+        let assumed = match &role.external_id {
+            Some(id) => assumed.external_id(id),
+            None => assumed,
+        };
+        let provider = SharedCredentialsProvider::new(assumed.build().await);
+        self.config(Some(region), Some(provider))
+    }
+
+    /// The base with a Region and credentials, and an identity cache of its own.
     fn config(
         &self,
-        lane: Option<&Lane>,
+        region: Option<&Region>,
         credentials: Option<SharedCredentialsProvider>,
     ) -> SdkConfig {
         let identities = IdentityCache::lazy()
@@ -197,8 +219,8 @@ impl Aws {
             .build();
         let mut config = self.base.to_builder().identity_cache(identities);
         config.set_credentials_provider(credentials.or_else(|| self.ambient_provider()));
-        if let Some(lane) = lane {
-            config = config.region(aws_config::Region::new(lane.region.as_str().to_owned()));
+        if let Some(region) = region {
+            config = config.region(aws_config::Region::new(region.as_str().to_owned()));
         }
         config.build()
     }

@@ -17,9 +17,9 @@
 //! `classify` how it is told ·
 //! [`ssm`] reads a lane's fleet · [`cloud_control`] asks whether an instance still exists, over
 //! `signed`, a client without shapes · [`asff`] renders findings · [`security_hub`] writes and
-//! reads the hub · [`digest`] a patch list in one number · [`permissions`] every action that is
-//! needed, [`denial`] what AWS says of a missing one, [`preflight`] and [`clock`] what else is asked
-//! before a start.
+//! reads the hub · [`sqs`] an events queue · [`digest`] a patch list in one number · [`permissions`]
+//! every action that is needed, [`denial`] what AWS says of a missing one, [`preflight`] and [`clock`]
+//! what else is asked before a start.
 
 pub mod asff;
 mod classify;
@@ -38,6 +38,7 @@ pub mod preflight;
 mod read_back;
 pub mod security_hub;
 mod signed;
+pub mod sqs;
 pub mod ssm;
 mod ssm_rows;
 
@@ -56,4 +57,5 @@ pub use page::Page;
 pub use security_hub::{
     FailedFinding, HubQuery, HubRecord, HubSwitch, HubWorkflow, ImportReply, SecurityHub,
 };
-pub use ssm::{ComplianceRow, NodeRow, PatchRow, PatchStateRow, Ssm};
+pub use sqs::{FailedEntry, QueueMessage, Receipt, Sqs};
+pub use ssm::{ComplianceRow, ItemRow, NodeRow, PatchRow, PatchStateRow, Ssm};

@@ -20,10 +20,18 @@ pub enum Need {
     Always,
     /// `finding.identity = "node"`: what the hub holds is read back.
     OneFindingPerNode,
+    /// What is non-compliant on a node is read item by item: for events, and for associations.
+    Items,
+    /// `ingest.associations`.
+    Associations,
+    /// `ingest.cloud_control`, where findings are resolved.
+    CloudControl,
     /// For `patchferry check` only.
     Preflight,
-    /// Lanes with a role.
+    /// Lanes or queues with a role.
     Roles,
+    /// Queues of events.
+    Events,
 }
 
 /// What the actions of a statement can be confined to, by AWS's action reference.
@@ -34,8 +42,10 @@ pub enum Target {
     /// The product that findings are imported into.
     Product,
     Hub,
-    /// The roles of the lanes.
+    /// The roles of the lanes and queues.
     Roles,
+    /// The queues of events.
+    Queues,
 }
 
 /// One statement of a policy.
@@ -70,6 +80,15 @@ pub const STATEMENTS: &[Statement] = &[
         without: None,
     },
     Statement {
+        sid: "ReadItems",
+        holder: Holder::Lane,
+        need: Need::Items,
+        target: Target::Anything,
+        actions: &["ssm:ListComplianceItems"],
+        why: "read what one node lacks, when an event or an association tells of it",
+        without: None,
+    },
+    Statement {
         sid: "Import",
         holder: Holder::Lane,
         need: Need::Always,
@@ -85,7 +104,29 @@ pub const STATEMENTS: &[Statement] = &[
         target: Target::Hub,
         actions: &["securityhub:GetFindings"],
         why: "read one's own findings, after the ledger was lost and to confirm doubtful deliveries",
-        without: Some("patchferry delivers, but can't take over what a lost store had sent"),
+        without: Some(
+            "patchferry delivers, but can't take over what a lost store had sent, compare a hub with \
+             what it was told, or see what people have resolved",
+        ),
+    },
+    Statement {
+        sid: "ReadAssociations",
+        holder: Holder::Lane,
+        need: Need::Associations,
+        target: Target::Anything,
+        actions: &["ssm:ListAssociations", "ssm:DescribeInstanceAssociationsStatus"],
+        why: "read which associations scan for patches, and when they ran",
+        without: Some("patchferry warns, and tells what patch states say"),
+    },
+    Statement {
+        sid: "AskWhetherInstancesExist",
+        holder: Holder::Lane,
+        need: Need::CloudControl,
+        target: Target::Anything,
+        // What Cloud Control reads, it reads with the caller's permissions.
+        actions: &["cloudformation:GetResource", "ec2:DescribeInstances"],
+        why: "ask whether EC2 nodes that Systems Manager no longer lists still exist",
+        without: Some("such a node counts as gone after `finding.gone_after`"),
     },
     Statement {
         sid: "Preflight",
@@ -103,6 +144,20 @@ pub const STATEMENTS: &[Statement] = &[
         target: Target::Roles,
         actions: &["sts:AssumeRole"],
         why: "work in other accounts, by the roles there",
+        without: None,
+    },
+    Statement {
+        sid: "ReadEvents",
+        holder: Holder::Runner,
+        need: Need::Events,
+        target: Target::Queues,
+        actions: &[
+            "sqs:ReceiveMessage",
+            "sqs:DeleteMessage",
+            "sqs:ChangeMessageVisibility",
+            "sqs:GetQueueAttributes",
+        ],
+        why: "take events, and let `patchferry check` see the queue",
         without: None,
     },
 ];

@@ -70,6 +70,16 @@ pub struct PatchStateRow {
     pub state: RawPatchState,
 }
 
+/// A `ListComplianceItems` row of type `Patch` that makes its node non-compliant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemRow {
+    /// By the baseline's compliance level.
+    pub severity: Text<32>,
+    pub execution_id: Option<Text<100>>,
+    pub execution_type: Option<Text<50>>,
+    pub execution_time: Option<UnixMillis>,
+}
+
 /// A `ListAssociations` row whose document is `AWS-RunPatchBaselineAssociation`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssociationRow {
@@ -109,6 +119,8 @@ pub struct Ssm {
     /// AWS has called the filter of `patches` invalid. Then no later page may use it either: the
     /// token of an unfiltered page means nothing to a filtered one.
     filter_refused: Arc<AtomicBool>,
+    /// The same, of `non_compliant_items`.
+    item_filter_refused: Arc<AtomicBool>,
 }
 
 impl Ssm {
@@ -127,6 +139,7 @@ impl Ssm {
             client: Client::from_conf(config),
             lane: Arc::new(lane),
             filter_refused: Arc::default(),
+            item_filter_refused: Arc::default(),
         }
     }
 
@@ -266,6 +279,48 @@ impl Ssm {
         Ok(page(items, ssm_rows::node_row, answer.next_token()))
     }
 
+    /// The items that make a node's patches non-compliant. AWS is asked for those only; if it calls
+    /// that filter invalid, for all, and the others are dropped here: a page may then be empty and
+    /// still have a successor.
+    pub async fn non_compliant_items(
+        &self,
+        node: &NodeId,
+        from: Option<String>,
+    ) -> Result<Page<ItemRow>, AwsError> {
+        let filtered = !self.item_filter_refused.load(Ordering::Relaxed);
+        match self.items_filtered(node, from.clone(), filtered).await {
+            Err(AwsError { fault: Fault::Refused { code, .. }, .. })
+                if filtered && code.as_str() == "InvalidFilter" =>
+            {
+                self.item_filter_refused.store(true, Ordering::Relaxed);
+                self.items_filtered(node, from, false).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn items_filtered(
+        &self,
+        node: &NodeId,
+        from: Option<String>,
+        filtered: bool,
+    ) -> Result<Page<ItemRow>, AwsError> {
+        let mut filters = vec![of_type("Patch")];
+        filters.extend(filtered.then(|| equals("Status", "NON_COMPLIANT")));
+        let answer = self
+            .client
+            .list_compliance_items()
+            .resource_ids(node.as_str())
+            .resource_types("ManagedInstance")
+            .set_filters(Some(filters))
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("ListComplianceItems", classify(&error)))?;
+        Ok(page(answer.compliance_items(), ssm_rows::item_row, answer.next_token()))
+    }
+
     /// The patch states of at most [`PATCH_STATE_NODES_MAX`] nodes.
     ///
     /// The SDK can't read an answer in which one node lacks its `Operation`. Such a page is read
@@ -398,12 +453,16 @@ fn lacks_operation(fault: &Fault) -> bool {
         if detail.as_str().contains("operation was not specified"))
 }
 
-fn of_type(compliance_type: &str) -> ComplianceStringFilter {
+fn equals(key: &str, value: &str) -> ComplianceStringFilter {
     ComplianceStringFilter::builder()
-        .key("ComplianceType")
-        .values(compliance_type)
+        .key(key)
+        .values(value)
         .r#type(ComplianceQueryOperatorType::Equal)
         .build()
+}
+
+fn of_type(compliance_type: &str) -> ComplianceStringFilter {
+    equals("ComplianceType", compliance_type)
 }
 
 fn page<S, R>(items: &[S], row: impl Fn(&S) -> Option<R>, next: Option<&str>) -> Page<R> {

@@ -5,13 +5,14 @@
 //! enum values kept as they are spelt.
 
 use aws_sdk_ssm::types::{
-    Association, ComplianceItem, InstanceAssociationStatusInfo, InstanceInformation,
-    InstancePatchState, PatchComplianceData, ResourceComplianceSummaryItem, SeveritySummary,
+    Association, ComplianceItem, ComplianceStatus, InstanceAssociationStatusInfo,
+    InstanceInformation, InstancePatchState, PatchComplianceData, ResourceComplianceSummaryItem,
+    SeveritySummary,
 };
 use aws_smithy_types::DateTime;
 
 use super::ssm::{
-    AssociationItem, AssociationRow, AssociationRun, ComplianceRow, NodeRow, PatchRow,
+    AssociationItem, AssociationRow, AssociationRun, ComplianceRow, ItemRow, NodeRow, PatchRow,
     PatchStateRow,
 };
 use crate::record::{
@@ -39,6 +40,21 @@ pub(super) fn compliance_row(item: &ResourceComplianceSummaryItem) -> Option<Com
         non_compliant: severity_counts(non_compliant.and_then(|c| c.severity_summary())),
     };
     Some(ComplianceRow { node: given(item.resource_id())?, compliance })
+}
+
+/// `None` for an item that doesn't make its node's patches non-compliant.
+pub(super) fn item_row(item: &ComplianceItem) -> Option<ItemRow> {
+    let is_patch = item.compliance_type().is_none_or(|kind| kind == "Patch");
+    if !is_patch || item.status() != Some(&ComplianceStatus::NonCompliant) {
+        return None;
+    }
+    let execution = item.execution_summary();
+    Some(ItemRow {
+        severity: item.severity().map_or_else(Text::default, |severity| severity.as_str().into()),
+        execution_id: execution.and_then(|e| given(e.execution_id())),
+        execution_type: execution.and_then(|e| given(e.execution_type())),
+        execution_time: execution.and_then(|e| time(e.execution_time())),
+    })
 }
 
 pub(super) fn node_row(item: &InstanceInformation) -> Option<NodeRow> {

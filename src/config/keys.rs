@@ -63,6 +63,10 @@ pub const PRODUCT_NAME_DEFAULT: &str = "Systems Manager Patch Manager";
 /// `CompanyName` if the key isn't set.
 pub const COMPANY_NAME_DEFAULT: &str = "patchferry";
 
+/// `ingest.poll_interval`, if it isn't set, of lanes that events tell of: a sweep there only finds
+/// what events have missed.
+pub(super) const FED_POLL_INTERVAL_DEFAULT: Duration = seconds(30 * MINUTE);
+
 pub(super) const STATE_DIR: Key<PathRule> = Key {
     path: "state_dir",
     help: &[
@@ -77,7 +81,10 @@ pub(super) const STATE_DIR: Key<PathRule> = Key {
 
 pub(super) const POLL_INTERVAL: Key<DurationRule> = Key {
     path: "ingest.poll_interval",
-    help: &["Time from the end of one sweep of a lane to the start of its next (1s to 1d)."],
+    help: &[
+        "Time from the end of one sweep of a lane to the start of its next (1s to 1d). Not set: 30m",
+        "for lanes whose Region has a queue under [[sqs]].",
+    ],
     rule: DurationRule(seconds(1)..=seconds(DAY)),
     default: || seconds(5 * MINUTE),
     example: "",
@@ -242,7 +249,10 @@ pub(super) const MAX_IN_FLIGHT: Key<CountRule> = Key {
 };
 pub(super) const PROBE_INTERVAL: Key<DurationRule> = Key {
     path: "deliver.probe_interval",
-    help: &["How often a held lane tries whether it can send again (1s to 10m)."],
+    help: &[
+        "How often a held lane tries whether it can send again, and a queue that can't be read whether",
+        "it can (1s to 10m).",
+    ],
     rule: DurationRule(seconds(1)..=seconds(10 * MINUTE)),
     default: || seconds(60),
     example: "",

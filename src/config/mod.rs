@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod keys;
 mod lanes;
+mod queues;
 mod reader;
 mod roles;
 mod rules;
@@ -33,9 +34,10 @@ use std::{
 pub use error::{ConfigError, Fault, Origin, Problem};
 pub use keys::{COMPANY_NAME_DEFAULT, PRODUCT_NAME_DEFAULT};
 pub use lanes::{LANES_MAX, LaneConfig};
+pub use queues::{QUEUES_MAX, QueueConfig};
 pub use roles::{ExternalId, Role, RoleTemplate};
 
-use crate::record::{HybridAs, Severity, Shard, Text};
+use crate::record::{HybridAs, Region, Severity, Shard, Text};
 use file::{FileContent, Settings};
 use reader::Reader;
 use show::Shown;
@@ -61,6 +63,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `None`: one lane, the caller's own account and Region. Never an empty list.
     pub lanes: Option<Vec<LaneConfig>>,
+    /// Where events come from; empty: from nowhere.
+    pub queues: Vec<QueueConfig>,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
     state_dir_origin: Origin,
@@ -70,6 +74,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq)]
 pub struct IngestConfig {
     pub poll_interval: Duration,
+    /// Of lanes whose Region has a queue.
+    pub fed_poll_interval: Duration,
     pub ssm_requests_per_second: f64,
     pub patch_details: bool,
     /// Whether Cloud Control is asked about EC2 nodes that SSM no longer lists.
@@ -218,7 +224,7 @@ impl Config {
         };
         let mut reader = Reader::new(content.settings, content.problems);
         reader.add_environment(&options.environment);
-        let mut config = reader.read_all(content.lanes.as_deref());
+        let mut config = reader.read_all(content.lanes.as_deref(), &content.queues);
         config.file = file;
         // A wrong key comes first: it may be the very one that names the directory.
         if !reader.problems.is_empty() {
@@ -231,9 +237,16 @@ impl Config {
     /// Defaults throughout, for what runs without a file or environment (tests, the demo).
     #[must_use]
     pub fn defaults(state_dir: impl Into<PathBuf>) -> Self {
-        let mut config = Reader::new(Settings::new(), Vec::new()).read_all(None);
+        let mut config = Reader::new(Settings::new(), Vec::new()).read_all(None, &[]);
         config.state_dir = state_dir.into();
         config
+    }
+
+    /// Time between the sweeps of a lane in `region`.
+    #[must_use]
+    pub fn poll_interval(&self, region: &Region) -> Duration {
+        let is_fed = self.queues.iter().any(|queue| queue.region == *region);
+        if is_fed { self.ingest.fed_poll_interval } else { self.ingest.poll_interval }
     }
 
     /// A commented file with every key and its default.

@@ -12,9 +12,9 @@ use super::{
     LogConfig, PRODUCT_NAME_DEFAULT, ReconcileConfig, ShardConfig, StoreConfig,
     UnspecifiedSeverity,
     error::{Fault, Origin, Problem, hint},
-    file::{LaneEntry, Setting, Settings},
+    file::{ListEntry, Setting, Settings},
     keys::{self, Key, VARIABLE_PREFIX},
-    lanes,
+    lanes, queues,
     rules::{Raw, Rule},
     show::Shown,
 };
@@ -52,6 +52,10 @@ impl Reader {
             let advice = "can only be given in the file, as `[[lanes]]`";
             return Err(Fault::Shape { key: "lanes".into(), advice });
         }
+        if name == "PATCHFERRY_SQS" || name.starts_with("PATCHFERRY_SQS__") {
+            let advice = "can only be given in the file, as `[[sqs]]`";
+            return Err(Fault::Shape { key: "sqs".into(), advice });
+        }
         let Some(path) = keys::paths().find(|path| keys::variable_of(path) == name) else {
             let valid: Vec<String> = keys::paths()
                 .map(keys::variable_of)
@@ -87,19 +91,13 @@ impl Reader {
         self.shown.last().map_or(Origin::Default, |shown| shown.origin.clone())
     }
 
-    pub fn read_all(&mut self, lanes: Option<&[LaneEntry]>) -> Config {
+    pub fn read_all(&mut self, lanes: Option<&[ListEntry]>, queues: &[ListEntry]) -> Config {
         let state_dir = self.take(&keys::STATE_DIR).unwrap_or_default();
         let state_dir_origin = self.last_origin();
         let mut config = Config {
             state_dir,
             state_dir_origin,
-            ingest: IngestConfig {
-                poll_interval: self.take(&keys::POLL_INTERVAL),
-                ssm_requests_per_second: self.take(&keys::SSM_REQUESTS_PER_SECOND),
-                patch_details: self.take(&keys::PATCH_DETAILS),
-                cloud_control: self.take(&keys::CLOUD_CONTROL),
-                associations: self.take(&keys::ASSOCIATIONS),
-            },
+            ingest: self.read_ingest(),
             finding: self.read_finding(),
             deliver: DeliverConfig {
                 requests_per_second: self.take(&keys::REQUESTS_PER_SECOND),
@@ -123,12 +121,30 @@ impl Reader {
             shard: self.read_shard(),
             log: LogConfig { format: self.take(&keys::FORMAT), level: self.take(&keys::LEVEL) },
             lanes: lanes.map(|entries| lanes::read(entries, &mut self.problems)),
+            queues: Vec::new(),
             file: None,
             shown: Vec::new(),
         };
+        config.queues = queues::read(queues, config.lanes.as_deref(), &mut self.problems);
         config.shown = std::mem::take(&mut self.shown);
         self.check_product_arn(&config);
         config
+    }
+
+    fn read_ingest(&mut self) -> IngestConfig {
+        let poll_interval = self.take(&keys::POLL_INTERVAL);
+        let fed_poll_interval = match self.last_origin() {
+            Origin::Default => keys::FED_POLL_INTERVAL_DEFAULT,
+            _ => poll_interval,
+        };
+        IngestConfig {
+            poll_interval,
+            fed_poll_interval,
+            ssm_requests_per_second: self.take(&keys::SSM_REQUESTS_PER_SECOND),
+            patch_details: self.take(&keys::PATCH_DETAILS),
+            cloud_control: self.take(&keys::CLOUD_CONTROL),
+            associations: self.take(&keys::ASSOCIATIONS),
+        }
     }
 
     fn read_shard(&mut self) -> ShardConfig {

@@ -139,7 +139,7 @@ impl RoleTemplate {
 }
 
 /// The account whose role `arn` is; 20 to 2048 characters (STS model, `arnType`).
-fn owner(arn: &str) -> Option<AccountId> {
+pub(super) fn owner(arn: &str) -> Option<AccountId> {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     match parts[..] {
         ["arn", partition, "iam", "", owner, resource]

@@ -23,8 +23,9 @@ pub use ::metrics::{Counter, Gauge, Histogram};
 use ::metrics::{Recorder as _, with_local_recorder};
 pub use family::Family;
 pub use labels::{
-    Correction, DifferenceKind, FindingOutcome, HoldReason, HubOutcome, Label, NodeVerdict,
-    ObservationOutcome, PauseReason, Queue, ReconcileOutcome, SsmOperation, SsmOutcome, StoreAlarm,
+    Correction, DifferenceKind, EventOutcome, EventQueueState, FindingOutcome, HoldReason,
+    HubOutcome, Label, NodeVerdict, ObservationOutcome, PauseReason, Queue, ReconcileOutcome,
+    SqsOperation, SqsOutcome, SsmOperation, SsmOutcome, StoreAlarm,
 };
 pub use lanes::{LaneGauge, LaneMetrics, LaneState, SERIES_PER_LANE_MAX};
 pub use latency::LatencySummary;
@@ -135,6 +136,17 @@ catalogue! {
     /// they ended.
     pub cloud_control_requests: Family<SsmOutcome, Counter> =
         "patchferry_cloud_control_requests_total";
+    /// Messages with events by what became of them.
+    pub events: Family<EventOutcome, Counter> = "patchferry_events_total";
+    /// Time from an event to the acceptance of what it told of.
+    pub event_lag_seconds: Histogram = "patchferry_event_lag_seconds" [DELIVERY_SECONDS];
+    /// Messages that were received and are neither deleted nor put back yet.
+    pub event_messages_held: Gauge = "patchferry_event_messages_held";
+    /// Queues of events by what they are doing.
+    pub event_queues: Family<EventQueueState, Gauge> = "patchferry_event_queues";
+    /// Requests to SQS by how they ended.
+    pub sqs_requests: Family<SqsOperation, Family<SqsOutcome, Counter>> =
+        "patchferry_sqs_requests_total";
     /// Time that a complete sweep of a lane took.
     pub sweep_seconds: Histogram = "patchferry_sweep_seconds" [SWEEP_SECONDS];
 

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use super::{
-    LaneState, QueueError, Queues, Transition, absent, accounting as account, details,
+    Death, LaneState, QueueError, Queues, Transition, absent, accounting as account, details,
     ledger::{self, ReadBack, Seen},
     pages::{self, Accepted},
 };
@@ -111,6 +111,30 @@ impl Queues {
             Ok(())
         })
         .await
+    }
+
+    /// Accepts what is no observation at all as a dead letter: counted, and on disk when this
+    /// returns.
+    ///
+    /// # Errors
+    /// As [`Queues::accept`].
+    pub async fn accept_dead(&self, lane: &Lane, death: Death) -> Result<(), QueueError> {
+        let lane = lane.clone();
+        self.transition(Commit::ingest(1), move |step| {
+            step.add(account::ACCEPTED, i64::try_from(death.count).unwrap_or(i64::MAX));
+            step.bury(&lane, death)
+        })
+        .await
+    }
+
+    /// Whether anything would be accepted now.
+    pub async fn has_room(&self) -> Result<bool, QueueError> {
+        // An empty commit has the committer look at the space anew.
+        match self.store.commit(Commit::ingest(0), |_| Ok(())).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Full(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Notes what was seen of nodes of which there is nothing to tell.

@@ -210,6 +210,13 @@ impl Lanes {
         self.pauses.borrow().clone()
     }
 
+    /// Waits until the pause of all lanes is taken back.
+    pub async fn whole_resumed(&self, what: PauseWhat) {
+        let mut pauses = self.pauses.subscribe();
+        // The sender is ours.
+        let _ = pauses.wait_for(|pauses| pauses.whole(what).is_none()).await;
+    }
+
     /// Changes what is paused, and tells every lane.
     pub fn change_pauses(&self, change: impl FnOnce(&mut Pauses)) {
         self.pauses.send_modify(change);

@@ -102,6 +102,12 @@ impl QueueError {
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_fatal())
     }
+
+    /// Whether ingest is paused since there is no room; nothing was accepted.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Full(_)))
+    }
 }
 
 /// All queues of one store. Cheap to clone.

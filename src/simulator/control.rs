@@ -15,6 +15,7 @@ use super::{
     fleet::{Fleet, Nonsense, SeverityCounts},
     hub::HubFinding,
     oracle::{self, FleetNode},
+    queue_control::Presences,
     stats::Stats,
     world::{LaneWorld, World, lock},
 };
@@ -181,7 +182,12 @@ impl Control {
         change: impl FnOnce(&mut Fleet, i64) -> T,
     ) -> T {
         let now_ms = self.0.now_ms();
-        let changed = change(&mut lock(&self.lane(lane).fleet), now_ms);
+        let (before, changed) = {
+            let mut fleet = lock(&self.lane(lane).fleet);
+            let before = Presences::noted(&self.0, &fleet);
+            (before, change(&mut fleet, now_ms))
+        };
+        self.tell_changes(lane, &before);
         self.0.note_change();
         changed
     }

@@ -42,13 +42,13 @@ impl Denials {
         if self.0.is_empty() {
             return None;
         }
-        let action = format!("{}:{}", prefix(route.service), route.operation);
-        let (_, _, lacking) = self.0.iter().find(|(account, denied, lacking)| {
+        let actions = actions(route);
+        let (_, action, lacking) = self.0.iter().find(|(account, denied, lacking)| {
             let concerned = match lacking {
                 Lacking::Resource => route.assumed_account.as_deref().unwrap_or(&caller.account),
                 _ => &caller.account,
             };
-            *denied == action && account == concerned
+            actions.contains(denied) && account == concerned
         })?;
         let because = match lacking {
             Lacking::Identity => format!("no identity-based policy allows the {action} action"),
@@ -59,9 +59,12 @@ impl Denials {
             Lacking::Organization => because,
             _ => format!("because {because}"),
         };
+        // What Cloud Control may not read for its caller, its handler says.
+        let is_handler_s = action == READ_BY_CLOUD_CONTROL;
+        let code = if is_handler_s { "GeneralServiceException" } else { code(route.service) };
         Some(ApiError::new(
             status(route.service),
-            code(route.service),
+            code,
             format!(
                 "User: {} is not authorized to perform: {action} on resource: {} {because}",
                 caller.arn(),
@@ -71,6 +74,23 @@ impl Denials {
     }
 }
 
+/// What Cloud Control reads with its caller's permissions.
+const READ_BY_CLOUD_CONTROL: &str = "ec2:DescribeInstances";
+
+/// The actions that a call needs.
+fn actions(route: &Route) -> Vec<String> {
+    let operation = match route.service {
+        // A batch needs what each of its entries would.
+        Service::Sqs => route.operation.trim_end_matches("Batch"),
+        _ => &route.operation,
+    };
+    let mut actions = vec![format!("{}:{operation}", prefix(route.service))];
+    if route.service == Service::CloudControl {
+        actions.push(READ_BY_CLOUD_CONTROL.into());
+    }
+    actions
+}
+
 /// An action's service, as IAM writes it.
 pub(super) fn prefix(service: Service) -> &'static str {
     match service {
@@ -78,6 +98,7 @@ pub(super) fn prefix(service: Service) -> &'static str {
         Service::SecurityHub => "securityhub",
         Service::Sts => "sts",
         Service::CloudControl => "cloudformation",
+        Service::Sqs => "sqs",
     }
 }
 
@@ -100,6 +121,10 @@ fn resource(caller: &Caller, route: &Route, body: &[u8]) -> String {
         Service::CloudControl => {
             format!("arn:aws:cloudformation:{region}:{account}:resource/*")
         }
+        Service::Sqs => {
+            let name = queue(body).unwrap_or_else(|| "*".into());
+            format!("arn:aws:sqs:{region}:{account}:{name}")
+        }
         Service::Ssm => match node(body) {
             Some(node) => format!("arn:aws:ec2:{region}:{account}:instance/{node}"),
             None => format!("arn:aws:ssm:{region}:{account}:*"),
@@ -111,5 +136,11 @@ fn resource(caller: &Caller, route: &Route, body: &[u8]) -> String {
 fn node(body: &[u8]) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     let node = body["InstanceId"].as_str().or_else(|| body["InstanceIds"][0].as_str());
-    node.map(str::to_string)
+    node.or_else(|| body["ResourceIds"][0].as_str()).map(str::to_string)
+}
+
+/// The name of the queue that an SQS call is about.
+fn queue(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    body["QueueUrl"].as_str()?.rsplit('/').next().map(str::to_string)
 }

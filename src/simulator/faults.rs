@@ -14,6 +14,7 @@ pub enum Service {
     Ssm,
     SecurityHub,
     Sts,
+    Sqs,
 }
 
 /// Which calls a fault concerns.

@@ -1,4 +1,4 @@
-//! An embedded stand-in for SSM, Security Hub, Cloud Control and STS.
+//! An embedded stand-in for SSM, Security Hub, Cloud Control, SQS and STS.
 //!
 //! It speaks AWS's wire protocols on loopback, so that unchanged SDK clients work against it: give
 //! them [`Simulator::endpoint_url`] and [`access_key_id`]. The fleet is seeded and changes only when
@@ -16,6 +16,7 @@
 //!   whether its answer arrives
 //! - `wire`: the operations; `asff`: the rules that an imported finding has to keep
 //! - `fleet`, `patches`, `associations`, `evolution`: what SSM knows; `hub`: what Security Hub holds
+//! - `events`, `queue`: what `EventBridge` tells, and the SQS queues that hold it
 //! - `oracle`, `stats`, [`Control`]: what is true, what happened, and the handle on it all
 
 mod asff;
@@ -27,12 +28,15 @@ mod config;
 mod connection;
 mod control;
 mod denials;
+mod events;
 mod evolution;
 mod faults;
 mod fleet;
 mod hub;
 mod oracle;
 mod patches;
+mod queue;
+mod queue_control;
 mod reply;
 mod server;
 mod stats;
@@ -50,11 +54,13 @@ pub use config::{
 };
 pub use control::Control;
 pub use denials::Lacking;
+pub use events::SimEvent;
 pub use evolution::{NoSuchNode, Rescan};
 pub use faults::{Fault, Scope, Service};
 pub use fleet::{Nonsense, PatchCounts, SeverityCounts};
 pub use hub::HubFinding;
 pub use oracle::FleetNode;
+pub use queue::{QueueDepth, SimQueue};
 pub use stats::Stats;
 
 use world::World;

@@ -1,4 +1,4 @@
-//! Answers, errors, and how each of AWS's three wire protocols writes them.
+//! Answers, errors, and how each of AWS's wire protocols writes them.
 
 use std::{borrow::Cow, convert::Infallible, time::Duration};
 
@@ -13,7 +13,7 @@ use serde_json::json;
 pub(super) enum Protocol {
     /// awsJson1.1: SSM.
     AwsJson,
-    /// awsJson1.0: Cloud Control.
+    /// awsJson1.0: Cloud Control, SQS.
     AwsJson10,
     /// restJson1: Security Hub.
     RestJson,

@@ -94,7 +94,7 @@ async fn answer(world: &World, request: Request) -> Answer {
         }
     };
     let lane = world.lanes.get(&SimLane::new(&caller.account, &caller.region));
-    if lane.is_none() && route.service != Service::Sts {
+    if lane.is_none() && !matches!(route.service, Service::Sts | Service::Sqs) {
         return Answer::Whole(
             route.protocol.error(&unidentified(Unidentified::UnknownKey, route.service)),
         );
@@ -125,6 +125,7 @@ fn expired_token(service: Service) -> ApiError {
         Service::Ssm | Service::CloudControl => (400, "ExpiredTokenException"),
         Service::SecurityHub => (403, "ExpiredTokenException"),
         Service::Sts => (403, "ExpiredToken"),
+        Service::Sqs => (403, "ExpiredToken"),
     };
     ApiError::new(status, code, "The security token included in the request is expired")
 }
@@ -179,10 +180,13 @@ impl Identified<'_> {
             return Answer::Whole(self.route.protocol.error(&error));
         }
         let refused = || self.refusal().map(|error| self.route.protocol.error(&error));
-        match faults.iter().find_map(|fault| self.instead(fault)).or_else(refused) {
-            Some(reply) => Answer::Whole(reply),
-            None => self.after(self.carry_out(&faults), &faults),
+        if let Some(reply) = faults.iter().find_map(|fault| self.instead(fault)).or_else(refused) {
+            return Answer::Whole(reply);
         }
+        if !self.wait_for_messages().await {
+            return closed_at_once();
+        }
+        self.after(self.carry_out(&faults), &faults)
     }
 
     /// Counts the request; an import is in flight until the guard goes.
@@ -238,6 +242,25 @@ impl Identified<'_> {
         true
     }
 
+    /// A long poll waits until its queue has something to give; false if the world stopped
+    /// meanwhile.
+    async fn wait_for_messages(&self) -> bool {
+        /// The simulator's clock may be anybody's, so that nobody says when it has moved.
+        const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+        let Some((queue, patience)) = wire::long_poll(&self.caller, &self.route, &self.body) else {
+            return true;
+        };
+        let Some(queue) = self.world.queues.get(&queue) else { return true };
+        let until = Instant::now() + patience;
+        while Instant::now() < until && !lock(queue).has_visible(self.world.now_ms()) {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                () = self.world.stop.cancelled() => return false,
+            }
+        }
+        true
+    }
+
     /// The answer in a Region that the account hasn't opted in to.
     fn region_off(&self) -> Option<ApiError> {
         let account = self.route.assumed_account.as_deref().unwrap_or(&self.caller.account);
@@ -261,7 +284,7 @@ impl Identified<'_> {
         let now = Instant::now();
         let mut buckets = lock(&lane.buckets);
         let bucket = match (self.route.service, self.route.operation.as_str()) {
-            (Service::Sts | Service::CloudControl, _) => return None,
+            (Service::Sts | Service::CloudControl | Service::Sqs, _) => return None,
             (Service::Ssm, _) => &mut buckets.ssm,
             (Service::SecurityHub, wire::IMPORT) => &mut buckets.import,
             (Service::SecurityHub, wire::GET_FINDINGS) => &mut buckets.get_findings,
@@ -320,6 +343,7 @@ impl Identified<'_> {
         let protocol = self.route.protocol;
         let result = match (self.route.service, self.lane) {
             (Service::Sts, _) => wire::sts(self.world, &self.caller, &self.route, &self.body),
+            (Service::Sqs, _) => wire::sqs(self.world, &self.caller, &self.route, &self.body),
             (Service::Ssm, Some(lane)) => wire::ssm(self.world, lane, &self.route, &self.body),
             (Service::SecurityHub, Some(lane)) => {
                 wire::hub(self.world, lane, &self.route, &self.body, faults)
@@ -367,6 +391,7 @@ fn throttled(service: Service) -> ApiError {
         }
         Service::SecurityHub => ApiError::new(429, "TooManyRequestsException", "Too Many Requests"),
         Service::Sts => ApiError::new(400, "Throttling", "Rate exceeded"),
+        Service::Sqs => ApiError::new(400, "RequestThrottled", "Rate exceeded"),
     }
 }
 

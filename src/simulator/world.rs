@@ -21,6 +21,8 @@ use super::{
     faults::FaultTable,
     fleet::{Fleet, uuid},
     hub::Hub,
+    queue::{Queue, SimQueue},
+    queue_control::Mailing,
     stats::Stats,
 };
 
@@ -79,6 +81,8 @@ pub(super) struct Poison {
 
 pub(super) struct World {
     pub lanes: BTreeMap<SimLane, LaneWorld>,
+    pub queues: BTreeMap<SimQueue, Mutex<Queue>>,
+    pub mailing: Mutex<Mailing>,
     pub accounts: BTreeSet<String>,
     pub external_id: Option<String>,
     pub roles: BTreeMap<String, SimRole>,
@@ -123,10 +127,20 @@ impl World {
                 (lane.clone(), world)
             })
             .collect();
+        let queues: BTreeMap<SimQueue, Mutex<Queue>> = config
+            .queues
+            .iter()
+            .map(|queue| (queue.clone(), Mutex::new(Queue::new(rng.fork()))))
+            .collect();
         let of_lanes = lanes.keys().map(|lane| lane.account().to_string());
         Self {
-            accounts: of_lanes.chain(config.callers.iter().cloned()).collect(),
+            accounts: of_lanes
+                .chain(queues.keys().map(|queue| queue.account().to_string()))
+                .chain(config.callers.iter().cloned())
+                .collect(),
             lanes,
+            queues,
+            mailing: Mutex::default(),
             external_id: config.external_id.clone(),
             roles: config.roles.clone(),
             regions_off: Mutex::default(),

@@ -28,6 +28,9 @@ const NO_NODE: &str = "i-00000000000000000";
 const AWS_INTEGRATION: &str = "/aws/ssm-patch-manager";
 const DESCRIBE_HUB: &str = "securityhub:DescribeHub";
 
+/// What Cloud Control does for `cloudformation:GetResource`, and says so if it may not.
+const BY_CLOUD_CONTROL: &str = "ec2:DescribeInstances";
+
 /// The order of trying: nodes first, since others are asked about one; the hub before what is in it.
 const FIRST: [&str; 2] = ["ssm:DescribeInstanceInformation", DESCRIBE_HUB];
 
@@ -62,7 +65,8 @@ pub async fn check(shared: &Shared, config: &LaneConfig) -> LaneReport {
     };
     let mut trial = Trial { shared, clients: &clients, identity, node: None, nodes: None };
     report.items.extend(trial.all().await);
-    report.predicted = trial.nodes.map(|count| Prediction::of(count, &shared.settings));
+    report.predicted =
+        trial.nodes.map(|count| Prediction::of(count, &shared.settings_in(&config.lane.region)));
     report
 }
 
@@ -80,7 +84,8 @@ fn actions(shared: &Shared) -> Vec<&'static str> {
         let is_needed = statement.need == Need::Always || shared.needs.contains(&statement.need);
         statement.holder == Holder::Lane && is_needed
     });
-    let mut actions: Vec<&str> = needed.flat_map(|it| it.actions).copied().collect();
+    let actions = needed.flat_map(|it| it.actions).copied();
+    let mut actions: Vec<&str> = actions.filter(|action| *action != BY_CLOUD_CONTROL).collect();
     actions.sort_by_key(|action| (service(action) != "ssm", !FIRST.contains(action)));
     actions
 }
@@ -121,7 +126,7 @@ impl Trial<'_> {
 
     /// The harmless call for an action, and what it tells.
     async fn attempt(&mut self, action: &str) -> Result<Found, AwsError> {
-        let LaneClients { ssm, hub, .. } = self.clients;
+        let LaneClients { ssm, hub, cloud_control, .. } = self.clients;
         let node = || self.node.clone().or_else(|| NO_NODE.parse().ok());
         let allowed = || Found::Well("allowed".into());
         match action {
@@ -142,6 +147,19 @@ impl Trial<'_> {
             "ssm:DescribeInstancePatches" => {
                 let Some(node) = node() else { return Ok(allowed()) };
                 ssm.patches(&node, None).await.map(|_| allowed())
+            }
+            "ssm:ListComplianceItems" => {
+                let Some(node) = node() else { return Ok(allowed()) };
+                ssm.non_compliant_items(&node, None).await.map(|_| allowed())
+            }
+            "ssm:ListAssociations" => ssm.patch_associations(None).await.map(|_| allowed()),
+            "ssm:DescribeInstanceAssociationsStatus" => {
+                let Some(node) = node() else { return Ok(allowed()) };
+                ssm.association_runs(&node, None).await.map(|_| allowed())
+            }
+            "cloudformation:GetResource" => {
+                let Ok(nobody) = NO_NODE.parse() else { return Ok(allowed()) };
+                cloud_control.instance(&nobody).await.map(|_| allowed())
             }
             DESCRIBE_HUB => {
                 hub.enabled_since().await.map(|since| Found::Well(format!("on since {since}")))

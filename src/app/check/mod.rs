@@ -10,6 +10,7 @@
 //!
 //! - [`machine`]: configuration, state directory, disk, address, credentials, clock.
 //! - [`lane`]: a lane's identity, and each action that its statements list.
+//! - [`queue`]: a queue of events.
 //! - [`verdict`]: from what AWS answered to a line with advice.
 //! - [`predict`]: how many requests a day the lane will make.
 //! - [`report`]: what comes out, and as text.
@@ -17,6 +18,7 @@
 mod lane;
 mod machine;
 mod predict;
+mod queue;
 mod report;
 mod verdict;
 
@@ -34,7 +36,7 @@ use super::{lanes, policy};
 use crate::{
     aws::{Aws, AwsError, ClockOffset, Fault, connect::CallerIdentity, permissions::Need},
     config::{Config, LaneConfig},
-    record::Lane,
+    record::{Lane, Region},
 };
 use predict::Settings;
 
@@ -56,7 +58,20 @@ struct Shared {
     needs: BTreeSet<Need>,
     product_arn: Option<String>,
     settings: Settings,
+    /// Where events come from, and how often lanes are swept there.
+    fed: (BTreeSet<Region>, Duration),
     permits: Semaphore,
+}
+
+impl Shared {
+    fn settings_in(&self, region: &Region) -> Settings {
+        let mut settings = self.settings.clone();
+        let (regions, poll_interval) = &self.fed;
+        if regions.contains(region) {
+            settings.poll_interval_seconds = poll_interval.as_secs_f64().max(1.0);
+        }
+        settings
+    }
 }
 
 /// Checks everything.
@@ -76,10 +91,15 @@ pub async fn check(config: &Config, aws: Aws, options: &Options) -> Report {
         needs: policy::needs(config),
         product_arn: config.finding.product_arn.as_ref().map(ToString::to_string),
         settings: Settings::of(config),
+        fed: (
+            config.queues.iter().map(|queue| queue.region.clone()).collect(),
+            config.ingest.fed_poll_interval,
+        ),
         permits: Semaphore::new(LANES_AT_ONCE),
     });
     let strangers = options.lanes.iter().filter(|lane| served.iter().all(|it| it.lane != **lane));
     let strangers: Vec<LaneReport> = strangers.cloned().map(LaneReport::not_served).collect();
+    machine.extend(check_queues(&shared, config, deadline).await);
     let mut lanes =
         check_lanes(&shared, served.into_iter().filter(chosen).collect(), deadline).await;
     lanes.extend(strangers);
@@ -107,6 +127,19 @@ fn served(config: &Config, aws: &Aws, caller: Option<&CallerIdentity>) -> Vec<La
     own.map(|(caller, region)| LaneConfig::new(Lane::new(caller.account, region), None))
         .into_iter()
         .collect()
+}
+
+async fn check_queues(shared: &Shared, config: &Config, deadline: Instant) -> Vec<Item> {
+    let mut items = Vec::new();
+    for queue in &config.queues {
+        let checked = timeout_at(deadline, Box::pin(queue::check(&shared.aws, queue))).await;
+        items.push(checked.unwrap_or_else(|_elapsed| {
+            let advice = "give more time with --timeout";
+            let check = format!("queue {}/{}/{}", queue.account, queue.region, queue.name());
+            Item::fail(&check, "not checked to its end in the time given", advice)
+        }));
+    }
+    items
 }
 
 async fn check_lanes(

@@ -4,7 +4,7 @@ use super::report::{Item, Missing};
 use crate::aws::{
     AwsError, Fault, HoldReason,
     denial::{Blamed, Denial},
-    permissions::{Holder, Need, Statement, statement_of},
+    permissions::{Holder, Need, Statement, Target, statement_of},
 };
 
 /// The lane's credentials, as advice names them.
@@ -17,6 +17,9 @@ impl Identity<'_> {
     fn holder(&self, statement: &Statement) -> String {
         match (statement.holder, self.role_arn) {
             (Holder::Lane, Some(role)) => format!("role {role}"),
+            (Holder::Runner, Some(role)) if statement.target == Target::Queues => {
+                format!("role {role}")
+            }
             _ => "the daemon's own identity".to_string(),
         }
     }

@@ -51,6 +51,7 @@ pub struct Scope {
     /// Empty: the default product.
     pub product_arns: Vec<String>,
     pub role_arns: Vec<String>,
+    pub queue_arns: Vec<String>,
 }
 
 impl Block {
@@ -80,6 +81,7 @@ impl Scope {
             }
             Target::Hub => vec![format!("arn:{partition}:securityhub:*:{account}:hub/default")],
             Target::Roles => self.role_arns.clone(),
+            Target::Queues => self.queue_arns.clone(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     aws::permissions::Need,
-    config::{Config, Identity},
+    config::{Config, Identity, QueueConfig},
     record::Region,
 };
 
@@ -16,8 +16,12 @@ pub struct Fleet {
     pub regions: Vec<String>,
     /// Of all lanes, sorted. Empty: not known.
     pub accounts: Vec<String>,
-    /// Exactly those of the configuration.
+    /// Exactly those of the configuration's lanes.
     pub role_arns: Vec<String>,
+    /// Likewise of its queues.
+    pub queue_role_arns: Vec<String>,
+    /// Queues that are read with the daemon's own identity.
+    pub queue_arns: Vec<String>,
     /// Whether some account is served with the daemon's own identity.
     pub serves_own_account: bool,
     pub runner_account: Option<String>,
@@ -45,18 +49,30 @@ impl Fleet {
         let own = lanes.iter().find(|lane| lane.role.is_none());
         let roles: Vec<_> = lanes.iter().filter_map(|lane| lane.role.as_ref()).collect();
         let role_arns: BTreeSet<&String> = roles.iter().map(|role| &role.arn).collect();
+        let queue_roles = config.queues.iter().filter_map(|queue| queue.role.as_ref());
+        let queue_role_arns: BTreeSet<&String> = queue_roles.map(|role| &role.arn).collect();
+        let own_queues = config.queues.iter().filter(|queue| queue.role.is_none());
         Self {
             // IAM takes a wildcard for a partition that isn't known.
             partition: partition.map_or("*", |it| it.as_str()).to_string(),
             regions: regions.into_iter().collect(),
             accounts: accounts.collect::<BTreeSet<_>>().into_iter().collect(),
             role_arns: role_arns.into_iter().cloned().collect(),
+            queue_role_arns: queue_role_arns.into_iter().cloned().collect(),
+            queue_arns: own_queues.map(QueueConfig::arn).collect(),
             serves_own_account: lanes.is_empty() || own.is_some(),
             runner_account: own.map(|lane| lane.lane.account.to_string()).or(runner_account),
             has_external_ids: roles.iter().any(|role| role.external_id.is_some()),
             product_arn: config.finding.product_arn.as_ref().map(ToString::to_string),
             needs: needs(config),
         }
+    }
+
+    /// All roles that are entered.
+    #[must_use]
+    pub fn entered(&self) -> Vec<String> {
+        let all: BTreeSet<&String> = self.role_arns.iter().chain(&self.queue_role_arns).collect();
+        all.into_iter().cloned().collect()
     }
 
     /// The account that the daemon's own identity works in, if it is known.
@@ -85,8 +101,25 @@ pub fn needs(config: &Config) -> BTreeSet<Need> {
     if config.finding.identity == Identity::Node {
         needs.insert(Need::OneFindingPerNode);
     }
-    if config.lanes.iter().flatten().any(|lane| lane.role.is_some()) {
+    if config.finding.identity == Identity::Node
+        && config.finding.resolve
+        && config.ingest.cloud_control
+    {
+        needs.insert(Need::CloudControl);
+    }
+    if config.ingest.associations {
+        needs.insert(Need::Associations);
+    }
+    if config.ingest.associations || !config.queues.is_empty() {
+        needs.insert(Need::Items);
+    }
+    let lanes = config.lanes.iter().flatten().map(|lane| lane.role.is_some());
+    let queues = || config.queues.iter().map(|queue| queue.role.is_some());
+    if lanes.chain(queues()).any(|has_role| has_role) {
         needs.insert(Need::Roles);
+    }
+    if queues().any(|has_role| !has_role) {
+        needs.insert(Need::Events);
     }
     needs
 }

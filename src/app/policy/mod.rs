@@ -153,7 +153,8 @@ impl Fleet {
             account: account.unwrap_or("${aws:PrincipalAccount}").to_string(),
             regions: (!self.regions.is_empty()).then(|| json!(self.regions)),
             product_arns: self.product_arn.clone().into_iter().collect(),
-            role_arns: self.role_arns.clone(),
+            role_arns: self.entered(),
+            queue_arns: self.queue_arns.clone(),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     fleet::Fleet,
     statements,
 };
-use crate::aws::permissions::Holder;
+use crate::aws::permissions::{Holder, Need};
 
 /// SQS keeps a message this long; a hint older than that is worth less than a sweep.
 const RETENTION_SECONDS: u32 = 4 * 86_400;
@@ -159,7 +159,8 @@ fn resources(fleet: &Fleet) -> Map<String, Value> {
         account: ACCOUNT.into(),
         regions: Some(json!({"Ref": "Regions"})),
         product_arns: fleet.product_arn.clone().into_iter().collect(),
-        role_arns: fleet.role_arns.clone(),
+        role_arns: fleet.entered(),
+        queue_arns: queue_arns(fleet),
     };
     let mut resources = Map::new();
     let mut add = |name: &str, kind: &str, condition: &str, properties: Value| {
@@ -228,8 +229,20 @@ fn member_role(fleet: &Fleet, scope: &Scope) -> Value {
     })
 }
 
-/// Unlike [`super::runner`], with what is optional: a managed policy is attached as a whole.
+/// The queues of the configuration, or, if it has none yet, those that the template makes.
+fn queue_arns(fleet: &Fleet) -> Vec<String> {
+    if fleet.queue_arns.is_empty() {
+        return vec![format!("arn:{PARTITION}:sqs:*:{ACCOUNT}:{QUEUE_NAME}")];
+    }
+    fleet.queue_arns.clone()
+}
+
+/// Unlike [`super::runner`], with what is optional: a managed policy is attached as a whole. Also with
+/// what queues need, since the template makes them.
 fn runner_policy(fleet: &Fleet, scope: &Scope) -> Policy {
+    let mut fleet = fleet.clone();
+    fleet.needs.extend([Need::Events, Need::Items]);
+    let fleet = &fleet;
     let own = [false, true].into_iter().filter(|_| fleet.serves_own_account);
     let own = own.flat_map(|is_optional| statements(fleet, Holder::Lane, is_optional));
     let all = own.chain(statements(fleet, Holder::Runner, false));

@@ -111,8 +111,10 @@ fn addresses(facts: &Facts, meter: &mut Meter) -> Option<AwsEc2InstanceDetails> 
 fn patch_compliance(facts: &Facts, meter: &mut Meter) -> Option<AwsSsmPatchComplianceDetails> {
     let compliance = facts.compliance.as_ref()?;
     meter.add(DETAILS_FRAME_BYTES);
+    // All zero: not told, as when an event had a node read.
+    let is_told = compliance.compliant_counts.iter().any(|count| *count > 0);
     let [critical, high, medium, low, informational, unspecified] =
-        compliance.compliant_counts.map(any_count);
+        compliance.compliant_counts.map(|count| is_told.then(|| any_count(count)));
     let non_compliant = compliance.non_compliant_counts.map(any_count);
     let summary = AwsSsmComplianceSummary::builder()
         .status(if compliance.non_compliant { "NON_COMPLIANT" } else { "COMPLIANT" })
@@ -121,12 +123,12 @@ fn patch_compliance(facts: &Facts, meter: &mut Meter) -> Option<AwsSsmPatchCompl
         .set_overall_severity(meter.optional::<32, 32>(compliance.overall_severity.as_ref()))
         .set_patch_baseline_id(meter.optional::<128, 128>(facts.baseline.as_ref()))
         .set_patch_group(meter.optional::<256, 256>(facts.patch_group.as_ref()))
-        .compliant_critical_count(critical)
-        .compliant_high_count(high)
-        .compliant_medium_count(medium)
-        .compliant_low_count(low)
-        .compliant_informational_count(informational)
-        .compliant_unspecified_count(unspecified)
+        .set_compliant_critical_count(critical)
+        .set_compliant_high_count(high)
+        .set_compliant_medium_count(medium)
+        .set_compliant_low_count(low)
+        .set_compliant_informational_count(informational)
+        .set_compliant_unspecified_count(unspecified)
         .non_compliant_critical_count(non_compliant[0])
         .non_compliant_high_count(non_compliant[1])
         .non_compliant_medium_count(non_compliant[2])

@@ -81,6 +81,11 @@ impl<'a> Look<'a> {
         self.skipped
     }
 
+    /// How many were.
+    pub fn skipped_nodes(&self) -> usize {
+        self.skipped.as_ref().map_or(0, |skipped| skipped.nodes)
+    }
+
     /// Looks at a group of at most [`GROUP_NODES_MAX`] and accepts it; how many were accepted.
     pub async fn accept(
         &mut self,
@@ -89,7 +94,17 @@ impl<'a> Look<'a> {
     ) -> Result<usize, IngestError> {
         let ids: Vec<NodeId> =
             group.iter().filter_map(|candidate| candidate.node.as_str().parse().ok()).collect();
-        let mut states = self.patch_states(&ids).await?;
+        let states = self.patch_states(&ids).await?;
+        self.accept_with(group, states, named).await
+    }
+
+    /// The same, of nodes whose patch states are known already.
+    pub async fn accept_with(
+        &mut self,
+        group: Vec<Candidate>,
+        mut states: HashMap<String, RawPatchState>,
+        named: Named,
+    ) -> Result<usize, IngestError> {
         let mut accepted = Vec::with_capacity(group.len());
         let mut untold = Vec::new();
         for mut candidate in group {
@@ -211,7 +226,8 @@ impl<'a> Look<'a> {
         }
     }
 
-    async fn patch_states(
+    /// What `DescribeInstancePatchStates` says of at most [`GROUP_NODES_MAX`] nodes.
+    pub async fn patch_states(
         &self,
         ids: &[NodeId],
     ) -> Result<HashMap<String, RawPatchState>, IngestError> {

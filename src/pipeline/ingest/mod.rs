@@ -11,12 +11,14 @@
 //! - [`associations`]: what scans by association have found.
 //! - [`reads`]: requests at the lane's pace, tried again.
 //! - [`file`]: lines that somebody hands in, without a sweep.
+//! - [`event`]: nodes that something is known to have happened to, between two sweeps.
 //!
 //! Deliberately doesn't know: what becomes of what it accepts.
 
 mod associations;
 mod change;
 mod error;
+pub mod event;
 pub mod file;
 pub mod gone;
 mod look;
@@ -36,14 +38,13 @@ pub use gone::{GoneGate, GoneReport, GoneWatch};
 pub use reads::LaneReads;
 pub use sweep::SweepReport;
 
-use self::gone::Presence;
+use self::{event::Awaited, gone::Presence};
 use super::backoff::LaneBackoff;
 use crate::{
     aws::{AwsError, Fault, HoldReason, patch_digest},
     metrics::{LaneMetrics, Metrics},
     queue::{QueueError, Queues, details},
     record::{Lane, PatchDetail, ReadNumber, Severity, UnixMillis, observation::PatchList},
-    store::{Commit, StoreError},
 };
 
 /// A lane without nodes is looked at hourly.
@@ -94,6 +95,8 @@ pub struct LaneIngest {
     pub gone: GoneWatch,
     /// Sweeps at once when notified.
     pub trigger: Arc<Notify>,
+    /// Nodes that events have left to a sweep.
+    pub awaited: Arc<Awaited>,
     pub status: watch::Sender<SweepStatus>,
 }
 
@@ -163,7 +166,10 @@ impl LaneIngest {
     async fn sweep(&mut self) -> Result<SweepReport, IngestError> {
         let began = Instant::now();
         let mut met = Presence::default();
-        let swept = sweep::Sweep::new(&self.reads, &self.settings, &mut met).run().await;
+        self.awaited.begin();
+        let sweep = sweep::Sweep::new(&self.reads, &self.settings, &mut met, &self.awaited);
+        let swept = sweep.run().await;
+        self.awaited.end(swept.is_ok());
         let report = match swept {
             Ok(report) => report,
             Err(error) => {
@@ -245,11 +251,8 @@ impl LaneIngest {
     /// While the store is full there is no point in asking SSM. `Some` if shutdown came first.
     async fn wait_for_room(&self, shutdown: &CancellationToken) -> Result<Option<()>, QueueError> {
         loop {
-            // An empty commit has the committer look at the space anew.
-            match self.queues().store().commit(Commit::ingest(0), |_| Ok(())).await {
-                Ok(()) => return Ok(None),
-                Err(StoreError::Full(_)) => {}
-                Err(error) => return Err(error.into()),
+            if self.queues().has_room().await? {
+                return Ok(None);
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(Some(())),

@@ -22,7 +22,7 @@ use crate::{
         session::LaneSession,
     },
     queue::{QueueError, Queues},
-    record::{Lane, ReadNumber},
+    record::{Lane, ReadNumber, RecordState, observation::GoneReason},
 };
 
 /// SSM requests that may go out at once after a quiet time.
@@ -94,6 +94,20 @@ impl LaneReads {
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Why a node is gone, if that is the last that is known of it.
+    pub(super) async fn gone_as(&self, node: &str) -> Result<Option<GoneReason>, QueueError> {
+        let desired = match self.queues.ledger(self.lane(), node).await {
+            Ok((desired, _)) => desired,
+            // Whoever writes the row says that it is damaged.
+            Err(QueueError::Decode(_)) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(desired.and_then(|desired| match desired.finding.state {
+            RecordState::Gone(reason) => Some(reason),
+            _ => None,
+        }))
     }
 
     pub(super) fn is_paused(&self) -> bool {

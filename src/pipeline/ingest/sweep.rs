@@ -19,6 +19,7 @@ use super::{
     associations::Marks,
     change::{self, Yardstick},
     error::IngestError,
+    event::Awaited,
     gone::Presence,
     look::{Candidate, GROUP_NODES_MAX, Look, Named},
     reads::{LaneReads, Read},
@@ -27,9 +28,10 @@ use crate::{
     aws::ssm::ComplianceRow,
     failpoint::{self, FailPoint},
     metrics::{NodeVerdict, ObservationOutcome, SsmOperation},
+    queue::Seen,
     record::{
         Source, Text, UnixMillis,
-        observation::{NodeInfo, RawCompliance},
+        observation::{GoneReason, NodeInfo, RawCompliance},
     },
     store::codec,
 };
@@ -81,15 +83,21 @@ impl Packed {
 pub(super) struct Sweep<'a> {
     reads: &'a LaneReads,
     settings: &'a Settings,
+    awaited: &'a Awaited,
     look: Look<'a>,
     met: &'a mut Presence,
 }
 
 impl<'a> Sweep<'a> {
     /// Notes in `met` which nodes it meets, also if it ends early.
-    pub fn new(reads: &'a LaneReads, settings: &'a Settings, met: &'a mut Presence) -> Self {
+    pub fn new(
+        reads: &'a LaneReads,
+        settings: &'a Settings,
+        met: &'a mut Presence,
+        awaited: &'a Awaited,
+    ) -> Self {
         let look = Look::new(reads, Source::Sweep, settings.patch_details);
-        Self { reads, settings, look, met }
+        Self { reads, settings, awaited, look, met }
     }
 
     /// Reads the whole fleet once.
@@ -196,7 +204,8 @@ impl<'a> Sweep<'a> {
                 // A node that never had anything amiss isn't asked what of; one whose finding was
                 // read back from the hub is.
                 let is_news = before.is_some() || mark.non_compliant || open;
-                if !is_news || !change::passes(&seen, before.as_ref(), yardstick) {
+                let passes = is_news && change::passes(&seen, before.as_ref(), yardstick);
+                if !passes || self.lingers(&node, before.as_ref(), info.as_ref()).await? {
                     continue;
                 }
                 changed.push(Candidate {
@@ -213,6 +222,21 @@ impl<'a> Sweep<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether this is what SSM goes on telling for a while of a node that is known to be gone for
+    /// good. Of one that it manages, or has told something of since, it is not.
+    async fn lingers(
+        &self,
+        node: &str,
+        before: Option<&Seen>,
+        info: Option<&Packed>,
+    ) -> Result<bool, IngestError> {
+        if before.is_some() || info.is_some() {
+            return Ok(false);
+        }
+        let reason = self.reads.gone_as(node).await?;
+        Ok(matches!(reason, Some(GoneReason::Terminated | GoneReason::Deregistered)))
     }
 
     fn yardstick(&self, named: Named) -> Yardstick {
@@ -233,8 +257,8 @@ impl<'a> Sweep<'a> {
         report: &mut SweepReport,
     ) -> Result<(), IngestError> {
         let yardstick = self.yardstick(named);
-        let ids = rows.iter().map(|row| row.node.to_string()).collect();
-        let before = self.reads.queues().seen(self.reads.lane(), ids).await?;
+        let ids: Vec<String> = rows.iter().map(|row| row.node.to_string()).collect();
+        let before = self.reads.queues().seen(self.reads.lane(), ids.clone()).await?;
         let mut changed = Vec::new();
         for (ComplianceRow { node, compliance }, before) in rows.into_iter().zip(before) {
             tally(report, &compliance, named.at);
@@ -242,7 +266,8 @@ impl<'a> Sweep<'a> {
             let mark = mark.and_then(|mark| mark.mattering(Some(&compliance)));
             let seen = change::seen(Some(&compliance), mark.as_ref(), yardstick);
             let info = nodes.take(node.as_str());
-            if !change::passes(&seen, before.as_ref(), yardstick) {
+            let passes = change::passes(&seen, before.as_ref(), yardstick);
+            if !passes || self.lingers(node.as_str(), before.as_ref(), info.as_ref()).await? {
                 report.unchanged += 1;
                 continue;
             }
@@ -258,6 +283,7 @@ impl<'a> Sweep<'a> {
         for group in groups(changed) {
             report.accepted += self.look.accept(group, named).await?;
         }
+        self.awaited.took(ids.iter().map(String::as_str));
         Ok(())
     }
 

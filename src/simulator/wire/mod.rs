@@ -1,17 +1,20 @@
 //! The operations of each simulated service, and how a request names them.
 //!
-//! Covered: of SSM what a sweep reads; of Cloud Control `GetResource` of EC2 instances; of Security
-//! Hub importing, reading back, `DescribeHub` and
-//! `ListEnabledProductsForImport`; of STS `GetCallerIdentity` and `AssumeRole`. Anything else is
-//! unknown, which is answered as an error and counted.
+//! Covered: of SSM what a sweep and an event read; of Cloud Control `GetResource` of EC2 instances; of
+//! Security Hub importing, reading back, `DescribeHub` and `ListEnabledProductsForImport`; of STS
+//! `GetCallerIdentity` and `AssumeRole`; of SQS receiving, deleting and hiding messages, and
+//! `GetQueueAttributes`. Anything else is unknown, which is answered as an error and counted.
 
 mod cloud_control;
 mod hub_import;
 mod hub_read;
+mod sqs;
 mod ssm;
 mod ssm_answers;
 mod ssm_associations;
 mod sts;
+
+use std::time::Duration;
 
 use axum::http::{Method, request::Parts};
 use serde::de::DeserializeOwned;
@@ -19,6 +22,7 @@ use serde::de::DeserializeOwned;
 use super::{
     caller::Caller,
     faults::{Fault, Service},
+    queue::SimQueue,
     reply::{ApiError, Protocol},
     world::{LaneWorld, World},
 };
@@ -48,6 +52,9 @@ impl Route {
         let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
         if let Some(operation) = target.and_then(|target| target.strip_prefix("AmazonSSM.")) {
             return Some(Self::new(Protocol::AwsJson, Service::Ssm, operation));
+        }
+        if let Some(operation) = target.and_then(|target| target.strip_prefix("AmazonSQS.")) {
+            return Some(Self::new(Protocol::AwsJson10, Service::Sqs, operation));
         }
         if let Some(operation) = target.and_then(|target| target.strip_prefix("CloudApiService.")) {
             return Some(Self::new(Protocol::AwsJson10, Service::CloudControl, operation));
@@ -89,6 +96,21 @@ pub(super) fn sts(world: &World, caller: &Caller, route: &Route, body: &[u8]) ->
 /// Carries out an SSM operation; `None` if it is unknown.
 pub(super) fn ssm(world: &World, lane: &LaneWorld, route: &Route, body: &[u8]) -> Option<Outcome> {
     ssm::call(world, lane, &route.operation, body)
+}
+
+/// Carries out an SQS operation; `None` if it is unknown.
+pub(super) fn sqs(world: &World, caller: &Caller, route: &Route, body: &[u8]) -> Option<Outcome> {
+    sqs::call(world, caller, &route.operation, body)
+}
+
+/// The queue at which a request waits for messages, and for how long at most.
+pub(super) fn long_poll(
+    caller: &Caller,
+    route: &Route,
+    body: &[u8],
+) -> Option<(SimQueue, Duration)> {
+    let is_receive = route.service == Service::Sqs && route.operation == sqs::RECEIVE;
+    if is_receive { sqs::long_poll(caller, body) } else { None }
 }
 
 /// Carries out a Cloud Control operation; `None` if it is unknown.

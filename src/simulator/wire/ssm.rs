@@ -192,6 +192,9 @@ fn describe_patches(fleet: &Fleet, body: &[u8]) -> Result<Value, ApiError> {
     page_by_offset("Patches", patches, request.next_token.as_deref(), page)
 }
 
+/// Filters of single items.
+const ITEM_KEYS: [&str; 2] = ["Status", "Severity"];
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct ListItems {
@@ -213,14 +216,24 @@ fn list_items(fleet: &Fleet, body: &[u8]) -> Result<Value, ApiError> {
     if request.resource_types.iter().any(|kind| kind != "ManagedInstance") {
         return Err(ApiError::new(400, "InvalidResourceType", "Only ManagedInstance is valid"));
     }
+    let (of_items, of_type): (Vec<_>, Vec<_>) =
+        request.filters.into_iter().partition(|filter| ITEM_KEYS.contains(&filter.key.as_str()));
+    let is_asked = |item: &Value| {
+        of_items.iter().all(|filter| {
+            let actual = item[&filter.key].as_str().unwrap_or_default();
+            filter.values.iter().any(|value| value == actual)
+        })
+    };
     let node = fleet.nodes.get(id).into_iter();
     let (list, token) = ("ComplianceItems", request.next_token.as_deref());
-    match compliance_type(&request.filters)? {
+    match compliance_type(&of_type)? {
         ComplianceType::Patch => {
-            page_by_offset(list, node.flat_map(answers::compliance_items), token, page)
+            let items = node.flat_map(answers::compliance_items).filter(is_asked);
+            page_by_offset(list, items, token, page)
         }
         ComplianceType::Association => {
-            page_by_offset(list, node.flat_map(associations::items), token, page)
+            let items = node.flat_map(associations::items).filter(is_asked);
+            page_by_offset(list, items, token, page)
         }
     }
 }
