@@ -114,7 +114,10 @@ impl Status {
                 && lane.oldest_age_seconds.is_some_and(|age| age > FLOWING_AGE_SECONDS_MAX)
         });
         name("no complete sweep for long", &|lane| self.sweep_is_overdue(lane));
-        name("too many nodes gone at once to be believed", &|lane| lane.gone_withheld_nodes > 0);
+        name(
+            "too many nodes gone at once to be believed, `patchferry reconcile --accept-gone`",
+            &|lane| lane.gone_withheld_nodes > 0,
+        );
         name("the hub differs from what it was told, `patchferry reconcile --repair`", &|lane| {
             lane.reconcile_unrepaired > 0
         });

@@ -260,8 +260,9 @@ fn send_again(
     }
     finding.change = change;
     let mut digest = desired.digest;
-    if finding.state.is_open() && desired.finding.facts.patches.is_some() {
-        // It goes without the list of its patches: the node is observed anew, and told with it.
+    let lacks = desired.finding.facts.patches.is_some() || desired.is_adopted();
+    if finding.state.is_open() && lacks {
+        // It goes without its patches, or its facts: the node is observed anew, and told with them.
         step.forget_seen(lane, finding.node.as_str())?;
         digest = 0;
     }

@@ -81,6 +81,14 @@ async fn reconcile_tells_what_differs_and_repairs_it_when_asked() {
     let status = daemon.status();
     assert!(status["lanes"][0]["last_reconcile_unix_ms"].is_i64(), "{status}");
 
+    let no_lane = site.run(&["reconcile", "--accept-gone"]);
+    assert_eq!(no_lane.status.code(), Some(64), "a person means one lane");
+    let lane_name = format!("{ACCOUNT}/{REGION}");
+    let accepted = reconciled(&site, &["--accept-gone", "--lane", &lane_name], 0);
+    assert_eq!(accepted["gone_accepted"], 0, "nothing is withheld");
+    let audit = fs::read_to_string(site.state_dir().join("audit.log")).unwrap();
+    assert!(audit.contains("\"accept_gone\":true"), "{audit}");
+
     let unknown = site.run(&["reconcile", "--lane", "999988887777/us-east-1"]);
     assert_eq!(unknown.status.code(), Some(64));
     assert!(text(&unknown.stderr).contains("isn't served here"), "{}", text(&unknown.stderr));

@@ -361,7 +361,7 @@ impl GoneWatch {
     fn show(&mut self, reads: &LaneReads, withheld: usize, open: usize) {
         let lane = reads.lane();
         if withheld > 0 && withheld != self.withheld {
-            tracing::warn!(%lane, nodes = withheld, open_findings = open, "too many nodes are gone at once to be believed, none is resolved until somebody accepts that they are");
+            tracing::warn!(%lane, nodes = withheld, open_findings = open, "too many nodes are gone at once to be believed, none is resolved until somebody accepts that they are: `patchferry reconcile --accept-gone`, with this --lane");
         } else if withheld == 0 && self.withheld > 0 {
             tracing::info!(%lane, "no nodes are withheld as gone any more");
         }
