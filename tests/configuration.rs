@@ -107,7 +107,7 @@ fn every_key_of_the_default_file_is_shown_as_in_effect() {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once(" = ").map(|(name, _)| name))
         .collect();
-    assert_eq!(keys.len(), 25);
+    assert_eq!(keys.len(), 29);
     for key in keys {
         assert!(
             show.contains(&format!("{key} = ")) || show.contains(&format!("# {key} is not set")),
@@ -157,7 +157,7 @@ fn an_unknown_section_is_refused_with_the_nearest_one() {
         "error: patchferry.toml:2: unknown section `[delivery]`; did you mean `deliver`?"
     );
     assert!(error("[[sqs]]\nurl = \"x\"").contains("unknown section `[sqs]`"));
-    assert!(error("[shard]\nindex = 0").contains("unknown section `[shard]`"));
+    assert!(error("[shards]\nindex = 0").contains("unknown section `[shards]`"));
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 mod architecture;
 mod asff_rendering;
+mod associations;
+mod check;
 mod configuration;
 mod daemon;
 mod dashboard;
@@ -16,6 +18,7 @@ mod gone;
 mod handing_in;
 mod harness;
 mod hostile_input;
+mod iam_policy;
 mod kill_storm;
 mod lanes;
 mod life_of_a_finding;

@@ -2,9 +2,10 @@
 //! process of its own, so that CPU, bytes and memory are the product's alone.
 //!
 //! `cargo bench --bench pipeline` runs all; `cargo bench --bench pipeline -- latency` one of
-//! `throughput`, `latency`, `quota`, `backlog`. Prints figures of this machine and ratios to the
+//! `throughput`, `latency`, `quota`, `backlog`, `fleet`, `lanes`. Prints figures of this machine and ratios to the
 //! aims; asserts nothing about time.
 
+mod idle;
 mod peer;
 mod usage;
 
@@ -49,6 +50,12 @@ fn main() {
         }
         if runs("backlog") {
             Box::pin(backlog()).await;
+        }
+        if runs("fleet") {
+            Box::pin(idle::fleet()).await;
+        }
+        if runs("lanes") {
+            Box::pin(idle::lanes()).await;
         }
     });
 }

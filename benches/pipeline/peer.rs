@@ -28,6 +28,8 @@ pub struct Seen {
     pub imports: f64,
     pub accepted: f64,
     pub over_quota: f64,
+    /// Of all services.
+    pub requests: f64,
 }
 
 /// A simulator that runs elsewhere.
@@ -73,10 +75,10 @@ impl Peer {
         let answer = self.converse(order);
         let numbers: Vec<f64> =
             answer.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-        let [imports, accepted, over_quota] = numbers[..] else {
+        let [imports, accepted, over_quota, requests] = numbers[..] else {
             panic!("`{order}` was answered `{answer}`");
         };
-        Seen { imports, accepted, over_quota }
+        Seen { imports, accepted, over_quota, requests }
     }
 
     fn converse(&mut self, order: &str) -> String {
@@ -143,7 +145,9 @@ fn obey(control: &Control, order: &str) -> String {
         }
         "stats" => {
             let stats = control.stats_total();
-            return format!("{} {} {}", stats.import_requests, stats.accepted, stats.over_quota);
+            let requests: u64 = stats.requests.values().sum();
+            let numbers = [stats.import_requests, stats.accepted, stats.over_quota, requests];
+            return numbers.map(|number| number.to_string()).join(" ");
         }
         other => panic!("no such order: {other}"),
     }

@@ -78,7 +78,7 @@ pub(super) async fn spawn(
     shutdown: &CancellationToken,
 ) -> ServedLane {
     let LaneConfig { lane, role, hub_off } = config;
-    let role = role.map(assume_role);
+    let role = role.as_ref().map(assume_role);
     let role_arn = role.as_ref().map(|role| role.role_arn.clone());
     let (aws, checks) = (Arc::clone(&shared.aws), shared.checks.clone());
     let session = Arc::new(LaneSession::new(aws, lane.clone(), role, checks).await);
@@ -92,7 +92,8 @@ pub(super) async fn spawn(
         shared.queues.clone(),
         Arc::clone(&shared.metrics),
         shared.config.ingest.ssm_requests_per_second,
-    );
+    )
+    .with_associations(shared.config.ingest.associations);
     let gone = Arc::new(GoneGate::default());
     let ingest = LaneIngest {
         reads: Arc::new(reads),
@@ -115,11 +116,11 @@ pub(super) async fn spawn(
     ServedLane { lane, role_arn, trigger, sweeps, view, gone, clock }
 }
 
-/// A configured role as the SDK wants it.
-pub(super) fn assume_role(role: Role) -> AssumeRole {
+/// How a role of the configuration is assumed.
+pub(super) fn assume_role(role: &Role) -> AssumeRole {
     AssumeRole {
-        role_arn: role.arn,
-        external_id: role.external_id.map(|id| id.expose().to_string()),
+        role_arn: role.arn.clone(),
+        external_id: role.external_id.as_ref().map(|id| id.expose().to_string()),
         session_name: session_name(),
     }
 }

@@ -10,9 +10,12 @@
 //! - [`retire`]: a way to the hub of a lane that isn't served any more.
 //! - [`tenure`]: whether lanes have to be read back, and a sign of life for the next start.
 //! - [`watchdog`]: ends a process whose commits hang.
+//! - [`check`]: what must be so before a start, tried out.
 //! - [`offline`]: the same store, looked at while no daemon runs.
+//! - [`policy`]: what identities need to be granted for a configuration.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
+pub mod check;
 pub mod dry_run;
 mod fleet;
 mod housekeeping;
@@ -21,6 +24,7 @@ mod lanes;
 pub mod maintenance;
 mod observe;
 pub mod offline;
+pub mod policy;
 mod retire;
 pub mod round;
 mod settings;

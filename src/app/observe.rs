@@ -25,7 +25,7 @@ use crate::{
     config::Config,
     metrics::{LaneState, Metrics, PauseReason, Queue, StoreAlarm},
     queue::{PauseWhat, QueueError, Queues},
-    record::{Lane, Reason, Severity, Shard, Stage, UnixMillis},
+    record::{Lane, Reason, Severity, Stage, UnixMillis},
     store::Pause,
 };
 

@@ -82,7 +82,7 @@ fn role_for(config: &Config, lane: &Lane, given: Option<GivenRole>) -> Option<As
     }
     let mut lanes = config.lanes.iter().flatten();
     let same = lanes.find(|known| known.lane.account == lane.account)?;
-    same.role.clone().map(lanes::assume_role)
+    same.role.as_ref().map(lanes::assume_role)
 }
 
 impl LaneWay {

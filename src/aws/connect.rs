@@ -22,8 +22,9 @@ use aws_types::{
 };
 
 use super::{
-    AwsError, CloudControl, Fault, HoldReason, SecurityHub, Ssm,
+    AwsError, ClockOffset, CloudControl, Fault, HoldReason, SecurityHub, Ssm,
     classify::classify,
+    clock::DateWatch,
     credentials::{CachedCredentials, RENEWAL_MARGIN},
     http::{self, CONNECT_TIMEOUT, CaBundle, HttpSetupError},
 };
@@ -128,14 +129,23 @@ impl Aws {
 
     /// Whose the ambient credentials are (`GetCallerIdentity`, which needs no permission).
     pub async fn caller_identity(&self) -> Result<CallerIdentity, AwsError> {
+        self.identity().await.0
+    }
+
+    /// The same, and how far this machine's clock is from AWS's, if AWS has answered at all.
+    pub async fn identity(&self) -> (Result<CallerIdentity, AwsError>, Option<ClockOffset>) {
         if self.base.region().is_none() {
             let fault = Fault::Held {
                 reason: HoldReason::Misconfigured,
                 detail: "no Region is set: give AWS_REGION or a profile with one".into(),
             };
-            return Err(AwsError { operation: "GetCallerIdentity", lane: None, fault });
+            let error = AwsError { operation: "GetCallerIdentity", lane: None, fault };
+            return (Err(error), None);
         }
-        caller_identity(&sts_client(&self.config(None, None), "ambient"), None).await
+        let sts = sts_client(&self.config(None, None), "ambient");
+        let dates = DateWatch::default();
+        let identity = caller_identity(&sts, None, &dates).await;
+        (identity, dates.offset())
     }
 
     /// The clients of one lane. Calls nothing.
@@ -208,7 +218,15 @@ impl LaneClients {
 
     /// The account that the lane's credentials belong to.
     pub async fn caller_account(&self) -> Result<AccountId, AwsError> {
-        caller_identity(&self.sts, Some(&self.lane)).await.map(|identity| identity.account)
+        self.identity().await.0.map(|identity| identity.account)
+    }
+
+    /// Whose the lane's credentials are, and how far this machine's clock is from AWS's, if AWS
+    /// has answered at all.
+    pub async fn identity(&self) -> (Result<CallerIdentity, AwsError>, Option<ClockOffset>) {
+        let dates = DateWatch::default();
+        let identity = caller_identity(&self.sts, Some(&self.lane), &dates).await;
+        (identity, dates.offset())
     }
 
     /// Fails with [`HoldReason::ForeignAccount`] if the credentials aren't the lane's account's.
@@ -271,11 +289,12 @@ fn sts_client(config: &SdkConfig, partition: &str) -> aws_sdk_sts::Client {
 async fn caller_identity(
     sts: &aws_sdk_sts::Client,
     lane: Option<&Lane>,
+    dates: &DateWatch,
 ) -> Result<CallerIdentity, AwsError> {
     const OPERATION: &str = "GetCallerIdentity";
     let failed = |fault| AwsError { operation: OPERATION, lane: lane.cloned(), fault };
-    let answer =
-        sts.get_caller_identity().send().await.map_err(|error| failed(classify(&error)))?;
+    let request = sts.get_caller_identity().customize().interceptor(dates.clone());
+    let answer = request.send().await.map_err(|error| failed(classify(&error)))?;
     let (account, arn) = (answer.account().unwrap_or_default(), answer.arn().unwrap_or_default());
     match (account.parse(), partition_of_arn(arn)) {
         (Ok(account), Some(partition)) => {

@@ -141,8 +141,8 @@ pub enum HubSwitch {
 /// One lane's hub. Cheap to clone.
 #[derive(Clone)]
 pub struct SecurityHub {
-    client: Client,
-    lane: Arc<Lane>,
+    pub(super) client: Client,
+    pub(super) lane: Arc<Lane>,
 }
 
 impl SecurityHub {
@@ -213,20 +213,17 @@ impl SecurityHub {
 
     /// Whether the hub is on.
     pub async fn describe_hub(&self) -> Result<HubSwitch, AwsError> {
-        let Err(error) = self.client.describe_hub().send().await else {
+        let Err(error) = self.enabled_since().await else {
             return Ok(HubSwitch::On);
         };
-        match classify(&error) {
+        match error.fault {
             Fault::Held { reason: HoldReason::HubOff, .. } => Ok(HubSwitch::Off),
-            Fault::Refused { code, .. } if code.as_str() == "ResourceNotFoundException" => {
-                Ok(HubSwitch::Off)
-            }
             Fault::Held { reason: HoldReason::AccessDenied, .. } => Ok(HubSwitch::Denied),
-            fault => Err(self.failed("DescribeHub", fault)),
+            _ => Err(error),
         }
     }
 
-    fn failed(&self, operation: &'static str, fault: Fault) -> AwsError {
+    pub(super) fn failed(&self, operation: &'static str, fault: Fault) -> AwsError {
         AwsError { operation, lane: Some(Lane::clone(&self.lane)), fault }
     }
 }

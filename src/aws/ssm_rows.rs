@@ -5,15 +5,20 @@
 //! enum values kept as they are spelt.
 
 use aws_sdk_ssm::types::{
-    InstanceInformation, InstancePatchState, PatchComplianceData, ResourceComplianceSummaryItem,
-    SeveritySummary,
+    Association, ComplianceItem, InstanceAssociationStatusInfo, InstanceInformation,
+    InstancePatchState, PatchComplianceData, ResourceComplianceSummaryItem, SeveritySummary,
 };
 use aws_smithy_types::DateTime;
 
-use super::ssm::{ComplianceRow, NodeRow, PatchRow, PatchStateRow};
+use super::ssm::{
+    AssociationItem, AssociationRow, AssociationRun, ComplianceRow, NodeRow, PatchRow,
+    PatchStateRow,
+};
 use crate::record::{
     PatchDetail, Text, UnixMillis,
-    observation::{NodeInfo, PatchState, RawCompliance, RawPatchState, SeverityCounts},
+    observation::{
+        ASSOCIATION_DOCUMENT, NodeInfo, PatchState, RawCompliance, RawPatchState, SeverityCounts,
+    },
 };
 
 pub(super) fn compliance_row(item: &ResourceComplianceSummaryItem) -> Option<ComplianceRow> {
@@ -93,6 +98,31 @@ pub(super) fn patch_row(patch: &PatchComplianceData) -> Option<PatchRow> {
         severity: patch.severity().into(),
         cves: PatchDetail::split_cves(patch.cve_ids().unwrap_or_default()),
     })
+}
+
+/// `None` for an association with another document.
+pub(super) fn association_row(association: &Association) -> Option<AssociationRow> {
+    if association.name() != Some(ASSOCIATION_DOCUMENT) {
+        return None;
+    }
+    let id = given(association.association_id())?;
+    Some(AssociationRow { id, last_run: association.last_execution_date().and_then(time) })
+}
+
+pub(super) fn association_item(item: &ComplianceItem) -> Option<AssociationItem> {
+    let detail = |key: &str| item.details()?.get(key).map(String::as_str);
+    Some(AssociationItem {
+        association: given(item.id())?,
+        document: given(detail("DocumentName")),
+        status: item.status().map_or_else(Text::default, |status| status.as_str().into()),
+        severity: item.severity().map_or_else(Text::default, |severity| severity.as_str().into()),
+        baseline: given(detail("PatchBaselineId")),
+    })
+}
+
+pub(super) fn association_run(info: &InstanceAssociationStatusInfo) -> Option<AssociationRun> {
+    let association = given(info.association_id())?;
+    Some(AssociationRun { association, at: info.execution_date().and_then(time) })
 }
 
 fn severity_counts(summary: Option<&SeveritySummary>) -> SeverityCounts {

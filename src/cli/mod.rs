@@ -5,12 +5,14 @@
 //!
 //! Deliberately doesn't know: how anything works.
 
+mod check;
 mod config;
 mod dead;
 mod demo;
 mod drill;
 mod dry_run;
 mod exit;
+mod iam_policy;
 mod ingest;
 mod lanes;
 mod lint;
@@ -61,9 +63,13 @@ enum Command {
     Status(status::StatusArgs),
     /// Every lane: what it does, since when, what waits there, and what to do about it
     Lanes(lanes::LanesArgs),
+    /// Try out, changing nothing, all that must be so for the configuration to work
+    Check(check::CheckArgs),
     /// Make, check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print the least that AWS has to grant for this configuration
+    IamPolicy(iam_policy::IamPolicyArgs),
     /// Look at what could not go on, have it go on, or drop it
     #[command(subcommand)]
     Dead(dead::DeadCommand),
@@ -140,7 +146,9 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Drill(args) => Box::pin(drill::drill(args, &place)).await,
         Command::Status(args) => status::status(&args, &place).await,
         Command::Lanes(args) => Box::pin(lanes::lanes(args, &place)).await,
+        Command::Check(args) => Box::pin(check::check(&args, &place)).await,
         Command::Config(command) => config::config(&command, &place),
+        Command::IamPolicy(args) => iam_policy::iam_policy(&args, &place),
         Command::Dead(command) => dead::dead(&command, &place).await,
         Command::Pause(args) => pause::pause(&args, &place).await,
         Command::Resume(args) => pause::resume(&args, &place).await,

@@ -113,6 +113,17 @@ pub(super) const CLOUD_CONTROL: Key<FlagRule> = Key {
     example: "",
 };
 
+pub(super) const ASSOCIATIONS: Key<FlagRule> = Key {
+    path: "ingest.associations",
+    help: &[
+        "Tell what scans by associations of AWS-RunPatchBaselineAssociation have found, too: one",
+        "more request per sweep, and where there are such associations one per 50 nodes.",
+    ],
+    rule: FlagRule,
+    default: || true,
+    example: "",
+};
+
 pub(super) const IDENTITY: Key<ChoiceRule<Identity>> = Key {
     path: "finding.identity",
     help: &[
@@ -332,12 +343,13 @@ pub(super) const LEVEL: Key<LevelRule> = Key {
 };
 
 /// Every key, in the order of the file.
-pub(super) const ALL: [&dyn AnyKey; 28] = [
+pub(super) const ALL: [&dyn AnyKey; 29] = [
     &STATE_DIR,
     &POLL_INTERVAL,
     &SSM_REQUESTS_PER_SECOND,
     &PATCH_DETAILS,
     &CLOUD_CONTROL,
+    &ASSOCIATIONS,
     &IDENTITY,
     &RESOLVE,
     &UNSPECIFIED_SEVERITY,

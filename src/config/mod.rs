@@ -73,6 +73,7 @@ pub struct IngestConfig {
     pub patch_details: bool,
     /// Whether Cloud Control is asked about EC2 nodes that SSM no longer lists.
     pub cloud_control: bool,
+    pub associations: bool,
 }
 
 /// How a node's state becomes a finding.

@@ -97,6 +97,7 @@ impl Reader {
                 ssm_requests_per_second: self.take(&keys::SSM_REQUESTS_PER_SECOND),
                 patch_details: self.take(&keys::PATCH_DETAILS),
                 cloud_control: self.take(&keys::CLOUD_CONTROL),
+                associations: self.take(&keys::ASSOCIATIONS),
             },
             finding: self.read_finding(),
             deliver: DeliverConfig {

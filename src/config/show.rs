@@ -109,7 +109,7 @@ fn lanes(config: &Config, text: &mut String) {
         text.push_str("\n# lanes: the caller's own account and Region\n");
         return;
     };
-    for LaneConfig { lane, role } in lanes {
+    for LaneConfig { lane, role, hub_off } in lanes {
         let note = if config.shard.shard.owns(lane) { "" } else { "  # another machine's" };
         let _ = write!(
             text,
@@ -122,7 +122,7 @@ fn lanes(config: &Config, text: &mut String) {
                 let _ = writeln!(text, "# external_id = {external_id:?}");
             }
         }
-        if config.hub_off {
+        if *hub_off {
             text.push_str("hub = \"off\"\n");
         }
     }

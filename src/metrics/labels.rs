@@ -114,6 +114,9 @@ label! {
         DescribeInstanceInformation = "DescribeInstanceInformation",
         DescribeInstancePatchStates = "DescribeInstancePatchStates",
         DescribeInstancePatches = "DescribeInstancePatches",
+        ListAssociations = "ListAssociations",
+        ListComplianceItems = "ListComplianceItems",
+        DescribeInstanceAssociationsStatus = "DescribeInstanceAssociationsStatus",
     }
 }
 

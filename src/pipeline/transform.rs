@@ -35,14 +35,12 @@ use crate::{
     queue::{Acked, Death, Decided, Desired, QueueError, Queues, Transition},
     record::{
         Assessment, Change, Finding, FindingId, Lane, Reason, RecordState, RenderPolicy, Severity,
-        Stage, Text, UnixMillis, Verdict, dead_letter::DeadItem, observation::GoneReason,
+        Stage, Text, UnixMillis, Verdict,
+        dead_letter::DeadItem,
+        observation::{BASELINE_DOCUMENT, GoneReason},
     },
     store::{StoreError, codec},
 };
-
-/// The SSM document behind a patch report, where SSM doesn't name it: compliance of type Patch
-/// comes from this one (aws-facts A).
-const DOCUMENT_DEFAULT: &str = "AWS-RunPatchBaseline";
 
 /// What makes two reports the same finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,7 +219,7 @@ fn operation_id(assessment: &Assessment) -> FindingId {
         .as_ref()
         .and_then(|compliance| compliance.execution_id.clone())
         .unwrap_or_else(|| Text::truncated(&format!("at-{}", event_time(assessment).to_rfc3339())));
-    let document = facts.document.clone().unwrap_or_else(|| DOCUMENT_DEFAULT.into());
+    let document = facts.document.clone().unwrap_or_else(|| BASELINE_DOCUMENT.into());
     FindingId::Operation { document, command }
 }
 

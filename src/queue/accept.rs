@@ -113,6 +113,25 @@ impl Queues {
         .await
     }
 
+    /// Notes what was seen of nodes of which there is nothing to tell.
+    pub async fn note_seen(
+        &self,
+        lane: &Lane,
+        nodes: Vec<(Text<128>, Seen)>,
+    ) -> Result<(), QueueError> {
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let lane = lane.clone();
+        self.transition(Commit::hand_off(nodes.len()), move |step| {
+            nodes.iter().try_for_each(|(node, seen)| {
+                let key = ledger::seen_key(&lane, node.as_str());
+                step.tx.put(&key, codec::encode(0, seen))
+            })
+        })
+        .await
+    }
+
     /// The `seen` rows of nodes, in the order of `nodes`.
     pub async fn seen(
         &self,
@@ -128,6 +147,25 @@ impl Queues {
                     .map(|node| {
                         let bytes = reader.get(&ledger::seen_key(&lane, node))?;
                         Ok(bytes.and_then(|bytes| Some(codec::decode::<Seen>(&bytes).ok()?.1)))
+                    })
+                    .collect()
+            })
+            .await?;
+        Ok(rows)
+    }
+
+    /// Whether the hub should hold an open finding for each of these nodes, in their order.
+    pub async fn are_open(&self, lane: &Lane, nodes: Vec<String>) -> Result<Vec<bool>, QueueError> {
+        let lane = lane.clone();
+        let rows = self
+            .store
+            .read(move |reader| {
+                nodes
+                    .iter()
+                    .map(|node| {
+                        let row = reader.get(&ledger::desired_key(&lane, node))?;
+                        let tag = row.and_then(|row| codec::tag(&row).ok());
+                        Ok(tag.is_some_and(|tag| ledger::open_severity(tag).is_some()))
                     })
                     .collect()
             })

@@ -9,6 +9,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     config::{Quotas, SimLane},
+    denials::Lacking,
     evolution::{NoSuchNode, Rescan, missing_patches},
     faults::{Fault, Scope},
     fleet::{Fleet, Nonsense, SeverityCounts},
@@ -85,6 +86,23 @@ impl Control {
         self.0.sessions_valid_from_ms.store(self.0.now_ms() + 1, Ordering::Relaxed);
     }
 
+    /// From now on an account's identities may not do something, such as `ssm:DescribeInstancePatches`.
+    pub fn deny(&self, account: &str, action: &str) {
+        self.deny_for_lack(account, action, Lacking::Identity);
+    }
+
+    /// The same, and AWS blames another policy than the identity's own.
+    pub fn deny_for_lack(&self, account: &str, action: &str, lacking: Lacking) {
+        lock(&self.0.denials).deny(account, action, lacking);
+        self.0.note_change();
+    }
+
+    /// Takes all denials back.
+    pub fn allow_all(&self) {
+        lock(&self.0.denials).allow_all();
+        self.0.note_change();
+    }
+
     /// Whether AWS's own integration shows among the enabled products.
     pub fn set_aws_integration_enabled(&self, is_enabled: bool) {
         *lock(&self.0.aws_integration_enabled) = is_enabled;
@@ -157,7 +175,11 @@ impl Control {
         self.change_fleet(lane, |fleet, _| fleet.remove_node(node))
     }
 
-    fn change_fleet<T>(&self, lane: &SimLane, change: impl FnOnce(&mut Fleet, i64) -> T) -> T {
+    pub(super) fn change_fleet<T>(
+        &self,
+        lane: &SimLane,
+        change: impl FnOnce(&mut Fleet, i64) -> T,
+    ) -> T {
         let now_ms = self.0.now_ms();
         let changed = change(&mut lock(&self.lane(lane).fleet), now_ms);
         self.0.note_change();

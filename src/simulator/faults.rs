@@ -111,6 +111,11 @@ pub enum Fault {
     ForeignAnswer,
     /// Every finding fails with `InvalidInput`.
     RejectAll,
+    /// The service's clock is so much ahead of the machine's (behind, if negative): its answers are
+    /// dated so, and beyond five minutes it refuses what was signed elsewhen.
+    ClockAhead {
+        seconds: i64,
+    },
 }
 
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use super::{
+    associations::{Association, AssociationResult},
     config::{FleetConfig, SimLane},
     patches::{Level, Patch, PatchState, Platform},
 };
@@ -101,6 +102,7 @@ pub(super) struct Node {
     /// SSM tells nothing of the scan any more.
     pub is_forgotten: bool,
     pub nonsense: Option<Nonsense>,
+    pub associations: Vec<AssociationResult>,
 }
 
 impl Node {
@@ -208,6 +210,7 @@ impl SeverityCounts {
 pub(super) struct Fleet {
     pub lane: SimLane,
     pub nodes: BTreeMap<String, Node>,
+    pub associations: Vec<Association>,
     pub rng: Rng,
 }
 
@@ -236,7 +239,7 @@ impl Fleet {
             }
             nodes.insert(node.id.clone(), node);
         }
-        Self { lane: lane.clone(), nodes, rng }
+        Self { lane: lane.clone(), nodes, associations: Vec::new(), rng }
     }
 }
 
@@ -298,6 +301,7 @@ fn generate_node(rng: &mut Rng, is_hybrid: bool) -> Node {
         scan: None,
         is_forgotten: false,
         nonsense: None,
+        associations: Vec::new(),
     }
 }
 

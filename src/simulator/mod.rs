@@ -12,19 +12,21 @@
 //!
 //! # Layout
 //! - [`config`](SimulatorConfig), `caller`: accounts, Regions, credentials
-//! - `server`, `connection`, `reply`, `faults`, `bucket`: whether a call is carried out, and whether
-//!   its answer arrives
+//! - `server`, `connection`, `reply`, `faults`, `denials`, `bucket`: whether a call is carried out, and
+//!   whether its answer arrives
 //! - `wire`: the operations; `asff`: the rules that an imported finding has to keep
-//! - `fleet`, `patches`, `evolution`: what SSM knows; `hub`: what Security Hub holds
+//! - `fleet`, `patches`, `associations`, `evolution`: what SSM knows; `hub`: what Security Hub holds
 //! - `oracle`, `stats`, [`Control`]: what is true, what happened, and the handle on it all
 
 mod asff;
+mod associations;
 mod bucket;
 mod caller;
 mod clock;
 mod config;
 mod connection;
 mod control;
+mod denials;
 mod evolution;
 mod faults;
 mod fleet;
@@ -47,6 +49,7 @@ pub use config::{
     access_key_id, system_clock,
 };
 pub use control::Control;
+pub use denials::Lacking;
 pub use evolution::{NoSuchNode, Rescan};
 pub use faults::{Fault, Scope, Service};
 pub use fleet::{Nonsense, PatchCounts, SeverityCounts};

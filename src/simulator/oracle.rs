@@ -93,6 +93,25 @@ fn is_closed(finding: &HubFinding) -> bool {
         && ["NOT_AVAILABLE", "PASSED"].contains(&finding.compliance_status.as_str())
 }
 
+/// What the newest execution says of the node, and whether patches were counted: those of a scan
+/// with which an association agrees are, too.
+fn verdict(node: &Node) -> Option<(bool, Option<PatchCounts>)> {
+    let scan = node.scan.as_ref().map(|scan| (scan.is_non_compliant(), scan.ended_at_ms));
+    // The document doesn't support hybrid nodes.
+    let association = node.newest_association_scan().filter(|_| !node.is_hybrid());
+    let counts = || node.scan.as_ref().map(Scan::counts);
+    match (scan, association) {
+        (None, None) => None,
+        (None, Some((is_non_compliant, _))) => Some((is_non_compliant, None)),
+        (Some((scan, ended_at_ms)), Some((association, ran_at_ms)))
+            if scan != association && ran_at_ms > ended_at_ms =>
+        {
+            Some((association, None))
+        }
+        (Some((is_non_compliant, _)), _) => Some((is_non_compliant, counts())),
+    }
+}
+
 fn difference(node: &Node, finding: Option<&HubFinding>) -> Option<String> {
     let id = &node.id;
     if node.presence == Presence::Terminated && node.told_scan().is_none() {
@@ -101,35 +120,27 @@ fn difference(node: &Node, finding: Option<&HubFinding>) -> Option<String> {
             format!("{id}: gone, but {state} and {status} in the hub")
         });
     }
-    let Some(scan) = &node.scan else {
+    let Some((is_non_compliant, counts)) = verdict(node) else {
         return finding.map(|_| format!("{id}: never scanned, but has a finding"));
     };
-    match (scan.is_non_compliant(), finding) {
-        (true, None) => Some(format!("{id}: non-compliant, but has no finding")),
-        (false, None) => None,
-        (is_non_compliant, Some(finding)) => {
-            let expected =
-                if is_non_compliant { ("ACTIVE", "FAILED") } else { ("ARCHIVED", "PASSED") };
-            let actual = (finding.record_state.as_str(), finding.compliance_status.as_str());
-            if actual != expected {
-                return Some(format!("{id}: {actual:?} in the hub, should be {expected:?}"));
-            }
-            let counts = scan.counts();
-            let expected = [
-                counts.missing,
-                counts.failed,
-                counts.installed_rejected,
-                counts.installed_pending_reboot,
-            ]
-            .map(i64::from);
-            let [missing, failed, rejected, pending_reboot, ..] = finding.patch_counts;
-            let actual = [missing, failed, rejected, pending_reboot];
-            (is_non_compliant && actual != expected).then(|| {
-                format!(
-                    "{id}: missing, failed, rejected, pending reboot are {actual:?} in the hub, \
-                     should be {expected:?}"
-                )
-            })
-        }
+    let Some(finding) = finding else {
+        return is_non_compliant.then(|| format!("{id}: non-compliant, but has no finding"));
+    };
+    let expected = if is_non_compliant { ("ACTIVE", "FAILED") } else { ("ARCHIVED", "PASSED") };
+    let actual = (finding.record_state.as_str(), finding.compliance_status.as_str());
+    if actual != expected {
+        return Some(format!("{id}: {actual:?} in the hub, should be {expected:?}"));
     }
+    let counts = counts.filter(|_| is_non_compliant)?;
+    let expected =
+        [counts.missing, counts.failed, counts.installed_rejected, counts.installed_pending_reboot]
+            .map(i64::from);
+    let [missing, failed, rejected, pending_reboot, ..] = finding.patch_counts;
+    let actual = [missing, failed, rejected, pending_reboot];
+    (actual != expected).then(|| {
+        format!(
+            "{id}: missing, failed, rejected, pending reboot are {actual:?} in the hub, should be \
+             {expected:?}"
+        )
+    })
 }

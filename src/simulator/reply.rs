@@ -45,12 +45,14 @@ pub(super) struct Reply {
     pub status: u16,
     pub content_type: &'static str,
     pub error_code: Option<String>,
+    /// `Date`, where it isn't now.
+    pub date: Option<String>,
     pub body: Vec<u8>,
 }
 
 impl Protocol {
     pub(super) fn ok(self, body: Vec<u8>) -> Reply {
-        Reply { status: 200, content_type: self.content_type(), error_code: None, body }
+        Reply { status: 200, content_type: self.content_type(), error_code: None, date: None, body }
     }
 
     pub(super) fn error(self, error: &ApiError) -> Reply {
@@ -71,6 +73,7 @@ impl Protocol {
             status: error.status,
             content_type: self.content_type(),
             error_code: Some(code.to_string()),
+            date: None,
             body: body.into_bytes(),
         }
     }
@@ -88,7 +91,13 @@ impl Protocol {
 impl Reply {
     pub(super) fn web_page() -> Self {
         let body = "<html><body><h1>This network asks you to log in</h1></body></html>";
-        Self { status: 200, content_type: "text/html", error_code: None, body: body.into() }
+        Self {
+            status: 200,
+            content_type: "text/html",
+            error_code: None,
+            date: None,
+            body: body.into(),
+        }
     }
 
     /// Roughly how many bytes the answer's head takes on the wire: a status line, the headers
@@ -122,6 +131,9 @@ impl Reply {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         if let Ok(request_id) = HeaderValue::from_str(request_id) {
             headers.insert("x-amzn-requestid", request_id);
+        }
+        if let Some(Ok(date)) = self.date.map(|date| HeaderValue::from_str(&date)) {
+            headers.insert(header::DATE, date);
         }
         if let Some(Ok(code)) = self.error_code.map(|code| HeaderValue::from_str(&code)) {
             headers.insert("x-amzn-errortype", code);

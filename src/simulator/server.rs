@@ -15,8 +15,10 @@ use tokio::{net::TcpListener, time::Instant};
 
 use super::{
     caller::{Caller, Unidentified},
+    clock::format_http_date,
     config::SimLane,
     connection::{Connection, CuttableListener},
+    denials,
     faults::{Call, Fault, Service},
     reply::{ApiError, Protocol, Reply},
     wire::{self, Route},
@@ -27,6 +29,8 @@ use super::{
 const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A reset comes amid the status line.
 const RESET_AFTER_BYTES: usize = 9;
+/// A signature is good for five minutes before and after its time (IAM, "Signature Version 4").
+const SIGNATURE_SECONDS_MAX: i64 = 300;
 
 /// An answer, and how much of it arrives.
 enum Answer {
@@ -174,7 +178,8 @@ impl Identified<'_> {
         if let Some(error) = self.over_quota() {
             return Answer::Whole(self.route.protocol.error(&error));
         }
-        match faults.iter().find_map(|fault| self.instead(fault)) {
+        let refused = || self.refusal().map(|error| self.route.protocol.error(&error));
+        match faults.iter().find_map(|fault| self.instead(fault)).or_else(refused) {
             Some(reply) => Answer::Whole(reply),
             None => self.after(self.carry_out(&faults), &faults),
         }
@@ -273,6 +278,11 @@ impl Identified<'_> {
         Some(throttled(self.route.service))
     }
 
+    /// What the caller is told if it may not do this.
+    fn refusal(&self) -> Option<ApiError> {
+        lock(&self.world.denials).refusal(&self.caller, &self.route, &self.body)
+    }
+
     /// What a fault answers in place of the operation.
     fn instead(&self, fault: &Fault) -> Option<Reply> {
         let (protocol, service) = (self.route.protocol, self.route.service);
@@ -291,6 +301,11 @@ impl Identified<'_> {
                 "InvalidAccessException",
                 format!("Account {} is not subscribed to AWS Security Hub", self.caller.account),
             ),
+            Fault::ClockAhead { seconds } if seconds.abs() > SIGNATURE_SECONDS_MAX => {
+                let error = ApiError::new(403, "RequestExpired", "Request has expired.");
+                let date = Some(self.date_ahead(*seconds));
+                return Some(Reply { date, ..protocol.error(&error) });
+            }
             Fault::Empty200 => return Some(protocol.ok(Vec::new())),
             Fault::Html200 => return Some(Reply::web_page()),
             Fault::ForeignAnswer if self.route.is_import() => {
@@ -321,10 +336,15 @@ impl Identified<'_> {
         }
     }
 
+    fn date_ahead(&self, seconds: i64) -> String {
+        format_http_date(self.world.now_ms() + seconds * 1_000)
+    }
+
     /// What happens to the answer of an operation that was carried out.
-    fn after(&self, reply: Reply, faults: &[Fault]) -> Answer {
+    fn after(&self, mut reply: Reply, faults: &[Fault]) -> Answer {
         for fault in faults {
             match fault {
+                Fault::ClockAhead { seconds } => reply.date = Some(self.date_ahead(*seconds)),
                 Fault::Truncated200 => {
                     let arriving_bytes = reply.head_bytes() + reply.body.len() / 2;
                     return Answer::ClosedAfter(arriving_bytes, reply);
@@ -351,16 +371,10 @@ fn throttled(service: Service) -> ApiError {
 }
 
 fn access_denied(service: Service, caller: &Caller, operation: &str) -> ApiError {
-    let (status, code, prefix) = match service {
-        Service::Ssm => (400, "AccessDeniedException", "ssm"),
-        Service::CloudControl => (400, "AccessDeniedException", "cloudformation"),
-        Service::SecurityHub => (403, "AccessDeniedException", "securityhub"),
-        Service::Sts => (403, "AccessDenied", "sts"),
-    };
-    let user = format!("arn:aws:iam::{}:user/simulated", caller.account);
+    let (user, prefix) = (caller.arn(), denials::prefix(service));
     ApiError::new(
-        status,
-        code,
+        denials::status(service),
+        denials::code(service),
         format!("User: {user} is not authorized to perform: {prefix}:{operation}"),
     )
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     bucket::TokenBucket,
     config::{Clock, Quotas, SimLane, SimRole, SimulatorConfig},
+    denials::Denials,
     faults::FaultTable,
     fleet::{Fleet, uuid},
     hub::Hub,
@@ -86,6 +87,7 @@ pub(super) struct World {
     pub keep_json: bool,
     pub clock: Clock,
     pub faults: Mutex<FaultTable>,
+    pub denials: Mutex<Denials>,
     /// Counts of calls that no lane can be told from.
     pub stray: Mutex<Stats>,
     pub aws_integration_enabled: Mutex<bool>,
@@ -129,6 +131,7 @@ impl World {
             keep_json: config.keep_json,
             clock: config.clock.clone(),
             faults: Mutex::default(),
+            denials: Mutex::default(),
             stray: Mutex::default(),
             aws_integration_enabled: Mutex::new(false),
             sessions_valid_from_ms: AtomicI64::new(i64::MIN),

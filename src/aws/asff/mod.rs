@@ -132,11 +132,15 @@ fn common(
     asff.patch_summary = patch_summary(&finding.facts, meter);
 }
 
-/// ASFF's `PatchSummary`. Its Id is required, so there is none without a baseline.
+/// ASFF's `PatchSummary`. Its Id is required, so there is none without a baseline; nor of what an
+/// association has found, which has no counts.
 ///
 /// `MissingCount` is SSM's: without the patches that failed, although the Security Hub model
 /// describes the field as including them. AWS's own integration is taken to copy it, too.
 fn patch_summary(facts: &Facts, meter: &mut Meter) -> Option<PatchSummary> {
+    if facts.are_by_association() {
+        return None;
+    }
     let baseline = meter.optional::<256, 128>(facts.baseline.as_ref())?;
     let counts = &facts.counts;
     let operation = facts.operation.as_ref().map(|text| text.as_str().to_uppercase());

@@ -47,7 +47,7 @@ impl NodeResource {
             region: lane.region.to_string(),
             instance: as_ec2.then(|| addresses(&finding.facts, meter)).flatten(),
             patches: patch_compliance(&finding.facts, meter),
-            other: node_facts(&finding.facts, meter).into_map(),
+            other: node_facts(finding, meter).into_map(),
         }
     }
 
@@ -116,7 +116,7 @@ fn patch_compliance(facts: &Facts, meter: &mut Meter) -> Option<AwsSsmPatchCompl
     let non_compliant = compliance.non_compliant_counts.map(any_count);
     let summary = AwsSsmComplianceSummary::builder()
         .status(if compliance.non_compliant { "NON_COMPLIANT" } else { "COMPLIANT" })
-        .compliance_type("Patch")
+        .compliance_type(if facts.are_by_association() { "Association" } else { "Patch" })
         .set_execution_type(meter.optional::<50, 50>(compliance.execution_type.as_ref()))
         .set_overall_severity(meter.optional::<32, 32>(compliance.overall_severity.as_ref()))
         .set_patch_baseline_id(meter.optional::<128, 128>(facts.baseline.as_ref()))
@@ -138,11 +138,28 @@ fn patch_compliance(facts: &Facts, meter: &mut Meter) -> Option<AwsSsmPatchCompl
     Some(AwsSsmPatchComplianceDetails::builder().patch(patch).build())
 }
 
+/// Where a hybrid node runs, as far as SSM knows: by its `SourceType` (SSM model). In words rather
+/// than in `Resource.Provider`, which knows AWS and Azure only and isn't documented for importing.
+fn hybrid_source(source_type: &str) -> Option<&'static str> {
+    match source_type {
+        "Microsoft.Compute/virtualMachines" => Some("Azure"),
+        "compute.googleapis.com/Instance" => Some("Google Cloud"),
+        "AWS::IoT::Thing" => Some("AWS IoT Greengrass"),
+        "AWS::SSM::ManagedInstance" => Some("on-premises, or elsewhere outside EC2"),
+        _ => None,
+    }
+}
+
 /// What a person wants to know of a node and no typed detail has. The ping status is left out:
 /// it is old by the time it is read.
-fn node_facts(facts: &Facts, meter: &mut Meter) -> Pairs<OTHER_CHARS_MAX> {
+fn node_facts(finding: &Finding, meter: &mut Meter) -> Pairs<OTHER_CHARS_MAX> {
     let mut pairs = Pairs::default();
-    let Some(info) = &facts.node_info else { return pairs };
+    let Some(info) = &finding.facts.node_info else { return pairs };
+    if finding.node.kind() == NodeKind::Hybrid
+        && let Some(source) = info.source_type.as_ref().and_then(|it| hybrid_source(it.as_str()))
+    {
+        pairs.put(meter, "Source", source);
+    }
     let resource_type = Text::<32>::non_blank(info.resource_type.as_str());
     pairs.put_given(meter, "ResourceType", resource_type.as_ref());
     pairs.put_given(meter, "Name", info.name.as_ref());

@@ -8,11 +8,13 @@
 //! - [`sweep`]: one complete read of the fleet.
 //! - [`change`]: which nodes are worth a closer look (pure); [`look`]: that look.
 //! - [`gone`]: which nodes are gone, after a sweep; in between, which aren't reported any more.
+//! - [`associations`]: what scans by association have found.
 //! - [`reads`]: requests at the lane's pace, tried again.
 //! - [`file`]: lines that somebody hands in, without a sweep.
 //!
 //! Deliberately doesn't know: what becomes of what it accepts.
 
+mod associations;
 mod change;
 mod error;
 pub mod file;

@@ -13,6 +13,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+use super::associations::Memory;
 use crate::{
     aws::{AwsError, Fault, Page, Ssm},
     metrics::{Metrics, SsmOperation, SsmOutcome},
@@ -50,6 +51,7 @@ pub struct LaneReads {
     queues: Queues,
     metrics: Arc<Metrics>,
     limiter: SharedLimiter,
+    pub(super) associations: Memory,
 }
 
 /// A page, and the number of the request that it answers.
@@ -67,7 +69,15 @@ impl LaneReads {
         ssm_requests_per_second: f64,
     ) -> Self {
         let limiter = Limiter::new(ssm_requests_per_second, SSM_BURST_REQUESTS, Instant::now());
-        Self { session, queues, metrics, limiter: SharedLimiter::new(limiter) }
+        let limiter = SharedLimiter::new(limiter);
+        Self { session, queues, metrics, limiter, associations: Memory::new(true) }
+    }
+
+    /// Whether what associations have found counts.
+    #[must_use]
+    pub fn with_associations(mut self, wanted: bool) -> Self {
+        self.associations = Memory::new(wanted);
+        self
     }
 
     pub fn lane(&self) -> &Lane {

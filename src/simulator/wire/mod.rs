@@ -10,6 +10,7 @@ mod hub_import;
 mod hub_read;
 mod ssm;
 mod ssm_answers;
+mod ssm_associations;
 mod sts;
 
 use axum::http::{Method, request::Parts};
@@ -38,6 +39,7 @@ pub(super) struct Route {
     pub operation: String,
     /// The account whose role `AssumeRole` asks for.
     pub assumed_account: Option<String>,
+    pub assumed_role: Option<String>,
 }
 
 impl Route {
@@ -69,7 +71,13 @@ impl Route {
     }
 
     fn new(protocol: Protocol, service: Service, operation: &str) -> Self {
-        Self { protocol, service, operation: operation.to_string(), assumed_account: None }
+        Self {
+            protocol,
+            service,
+            operation: operation.to_string(),
+            assumed_account: None,
+            assumed_role: None,
+        }
     }
 }
 

@@ -195,7 +195,7 @@ fn shown_end_ms(node: &Node, scan: &Scan) -> i64 {
 }
 
 /// Epoch seconds with their fraction, as awsJson1.1 writes timestamps.
-fn seconds(millis: i64) -> Value {
+pub(super) fn seconds(millis: i64) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit in 53 bits")]
     let seconds = millis as f64 / 1_000.0;
     json!(seconds)
@@ -205,7 +205,7 @@ fn overall_severity(problems: &[Patch]) -> Level {
     problems.iter().map(|patch| patch.level).max().unwrap_or(Level::Unspecified)
 }
 
-fn severity_summary(counts: &SeverityCounts) -> Value {
+pub(super) fn severity_summary(counts: &SeverityCounts) -> Value {
     json!({
         "CriticalCount": counts.critical,
         "HighCount": counts.high,
