@@ -1,4 +1,5 @@
-//! `patchferry lint` as an operator meets it: no configuration, no state, no network.
+//! `patchferry lint` and `completions` as an operator meets them: no configuration, no state, no
+//! network.
 
 use std::{
     fs,
@@ -78,5 +79,21 @@ fn a_file_that_can_t_be_read_is_named_and_exits_with_64() {
         let output = lint(&[path], b"");
         assert_eq!(output.status.code(), Some(64));
         assert!(text(&output.stderr).contains(&format!("can't read {path}")));
+    }
+}
+
+#[test]
+fn completions_know_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_patchferry"))
+            .env_clear()
+            .args(["completions", shell])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let script = text(&output.stdout);
+        for command in ["run", "sweep", "lint", "status", "completions"] {
+            assert!(script.contains(command), "{shell} isn't told of {command}");
+        }
     }
 }

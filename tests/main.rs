@@ -26,6 +26,7 @@ mod lanes;
 mod life_of_a_finding;
 mod linting;
 mod machines;
+mod network;
 mod pipeline_faults;
 mod power_cut;
 mod readme;

@@ -231,8 +231,8 @@ async fn a_dry_run_shows_field_by_field_what_a_daemon_then_does() {
         assert!(!differences.iter().any(|it| it["field"] == "Title"), "{update:#}");
     }
     for resolve in to_do(&dry, "resolve") {
-        let state = resolve["differences"].as_array().unwrap().iter();
-        let state = state.clone().find(|it| it["field"] == "RecordState").unwrap();
+        let mut differences = resolve["differences"].as_array().unwrap().iter();
+        let state = differences.find(|it| it["field"] == "RecordState").unwrap();
         assert_eq!((&state["hub"], &state["ours"]), (&"ACTIVE".into(), &"ARCHIVED".into()));
     }
     site.assert_hub_true();

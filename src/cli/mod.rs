@@ -6,6 +6,7 @@
 //! Deliberately doesn't know: how anything works.
 
 mod check;
+mod completions;
 mod config;
 mod dead;
 mod demo;
@@ -91,6 +92,9 @@ enum Command {
     /// Check, back up, restore, compact and migrate the store, and salvage what a corrupt one held
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Print what a shell needs to complete these commands
+    #[command(after_long_help = completions::HELP)]
+    Completions(completions::CompletionsArgs),
 }
 
 /// Where to look: the global options.
@@ -160,6 +164,7 @@ async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
         Command::Ingest(args) => ingest::ingest(&args, &place).await,
         Command::Lint(args) => lint::lint(&args),
         Command::Store(command) => store::store(command, &place).await,
+        Command::Completions(args) => completions::completions(&args),
     }
 }
 

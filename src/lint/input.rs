@@ -294,7 +294,7 @@ impl<R: BufRead> Lint<'_, R> {
 struct Ids(HashMap<u64, usize>);
 
 impl Ids {
-    /// Where the same one was before. FailedFindings tells Ids only, so that in a request they
+    /// Where the same one was before. `FailedFindings` tells Ids only, so that in a request they
     /// alone count.
     fn put(&mut self, id: &str, product: Option<&str>, alone: bool, index: usize) -> Option<usize> {
         let mut hasher = DefaultHasher::new();

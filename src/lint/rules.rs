@@ -1,7 +1,7 @@
 //! Members against each other: what a look at one member alone can't tell.
 //!
 //! Sources, beyond those of the schema: "Integrating Security Hub CSPM with custom products" (the
-//! default product, who may import), "BatchImportFindings for finding providers" (times,
+//! default product, who may import), "`BatchImportFindings` for finding providers" (times,
 //! `FindingProviderFields`), the partner guide and the product readiness checklist (titles,
 //! resources, generators).
 
