@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    Check, LaneSummary, Summary, Totals,
+    Check, EventLatency, LaneSummary, Summary, Totals,
     meters::Meters,
     story::{Evidence, seconds},
     truth::{self, Truth},
@@ -20,6 +20,7 @@ struct Facts<'a> {
     truth: Truth,
     evidence: &'a Evidence,
     lanes: Vec<LaneSummary>,
+    event_latency: Option<EventLatency>,
 }
 
 pub(super) async fn judge(
@@ -33,6 +34,7 @@ pub(super) async fn judge(
         truth: Truth::gather(app.queues(), world).await?,
         evidence,
         lanes: lanes(world, meters, evidence),
+        event_latency: event_latency(world),
     };
     let truth = &facts.truth;
     Ok(Summary {
@@ -42,8 +44,9 @@ pub(super) async fn judge(
         restart: evidence.restart,
         totals: totals(truth, meters, run, world.lanes.len()),
         latencies: evidence.latencies,
+        event_latency: facts.event_latency,
         drains: evidence.drains.clone(),
-        checks: facts.checks(),
+        checks: facts.checks(world),
         differences: truth.differences.iter().take(DIFFERENCES_SHOWN_MAX).cloned().collect(),
         unexpected_dead: truth
             .unexpected_dead()
@@ -81,6 +84,7 @@ fn totals(truth: &Truth, meters: &Meters, run: Duration, lanes: usize) -> Totals
         queued: truth.recount.queued.total().unsigned_abs(),
         lost: truth.differences.len() as u64,
         resolved: truth.resolved as u64,
+        gone: truth.gone as u64,
         open: (truth.findings - truth.resolved) as u64,
         hub_requests: truth.stats.import_requests,
         hub_requests_allowed: allowed_requests(run) * lanes as u64,
@@ -96,7 +100,7 @@ fn allowed_requests(time: Duration) -> u64 {
 }
 
 impl Facts<'_> {
-    fn checks(&self) -> Vec<Check> {
+    fn checks(&self, world: &World) -> Vec<Check> {
         vec![
             self.truth.nothing_lost(self.evidence.is_settled),
             self.truth.accounted(),
@@ -108,6 +112,8 @@ impl Facts<'_> {
             bounded(&self.lanes),
             self.restart(),
             self.recovered(),
+            self.events(),
+            gone(world),
             self.truth.rules(),
         ]
     }
@@ -121,6 +127,22 @@ impl Facts<'_> {
                 "{before} waited before, {after} after; back in {}",
                 seconds(self.evidence.restart)
             ),
+        }
+    }
+
+    fn events(&self) -> Check {
+        let interval = seconds(self.evidence.poll_interval);
+        Check {
+            name: "an event is told without a sweep",
+            held: self.event_latency.is_some_and(|it| it.p50 < self.evidence.poll_interval),
+            detail: match self.event_latency {
+                Some(it) => format!(
+                    "half of {} events were in the hub within {}, sweeps were {interval} apart",
+                    it.events,
+                    seconds(it.p50)
+                ),
+                None => "no event came to a hub".into(),
+            },
         }
     }
 
@@ -141,6 +163,41 @@ impl Facts<'_> {
             ),
         }
     }
+}
+
+fn event_latency(world: &World) -> Option<EventLatency> {
+    let flowing = world.lanes.iter().enumerate().filter(|(i, _)| !world.is_hit_by_outage(*i));
+    EventLatency::of(
+        flowing.flat_map(|(_, lane)| world.control.event_latencies(&lane.sim)).collect(),
+    )
+}
+
+/// What is gone is closed, and what was only switched off isn't.
+fn gone(world: &World) -> Check {
+    let closed = world.lost.iter().filter(|lost| is_in_state(world, lost, "ARCHIVED")).count();
+    let off: Vec<_> = world.stopped.iter().filter(|stopped| is_wanting(world, stopped)).collect();
+    let open = off.iter().filter(|stopped| is_in_state(world, stopped, "ACTIVE")).count();
+    let (lost, off) = (world.lost.len(), off.len());
+    Check {
+        name: "only what is gone is closed as gone",
+        held: lost > 0 && closed == lost && open == off,
+        detail: format!(
+            "{lost} nodes vanished, {closed} are closed; {off} were stopped, {open} stay open"
+        ),
+    }
+}
+
+/// Whether all findings of the node are; one that vanished before its finding was sent has none.
+fn is_in_state(world: &World, (lane, node): &(usize, String), state: &str) -> bool {
+    let findings = world.control.hub(&world.lanes[*lane].sim);
+    let mut of_node = findings.iter().filter(|it| it.resource_id.ends_with(node.as_str()));
+    of_node.all(|finding| finding.record_state == state)
+}
+
+/// Whether patches are missing on the node.
+fn is_wanting(world: &World, (lane, node): &(usize, String)) -> bool {
+    let fleet = world.control.fleet(&world.lanes[*lane].sim);
+    fleet.iter().any(|it| it.id == *node && it.is_non_compliant)
 }
 
 /// The lanes that were not out went on delivering.

@@ -16,13 +16,15 @@ use super::{
 use crate::{
     app::{App, Options, StartError},
     aws::Aws,
-    config::{Config, LaneConfig, Role},
+    config::{Config, LaneConfig, QueueConfig, Role},
     record::{Clock, Lane},
-    simulator::{SECRET_ACCESS_KEY, SimLane, access_key_id},
+    simulator::{SECRET_ACCESS_KEY, SimLane, SimQueue, access_key_id},
 };
 
-/// Short, so that a change is seen within seconds.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Sweeps find what no event tells of. This part of the demo's time is between two of a lane.
+const POLL_SHARE: f64 = 0.125;
+const POLL_INTERVAL_MIN: Duration = Duration::from_secs(1);
+const POLL_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// Nothing limits the simulated SSM.
 const SSM_REQUESTS_PER_SECOND: f64 = 500.0;
 
@@ -38,9 +40,16 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    pub async fn start(world: &World, state_dir: &Path) -> Result<Self, DemoError> {
+    pub async fn start(
+        world: &World,
+        state_dir: &Path,
+        duration: Duration,
+    ) -> Result<Self, DemoError> {
         let mut config = Config::defaults(state_dir.join("state"));
-        config.ingest.poll_interval = POLL_INTERVAL;
+        let interval = duration.mul_f64(POLL_SHARE).clamp(POLL_INTERVAL_MIN, POLL_INTERVAL_MAX);
+        config.ingest.poll_interval = interval;
+        config.ingest.fed_poll_interval = interval;
+        config.queues = world.queues().iter().map(queue_config).collect();
         config.ingest.ssm_requests_per_second = SSM_REQUESTS_PER_SECOND;
         config.http.listen = free_address(config.http.listen);
         config.lanes = Some(world.lanes.iter().map(|lane| lane_config(&lane.sim)).collect());
@@ -63,6 +72,11 @@ impl Daemon {
 
     pub fn app_mut(&mut self) -> &mut App {
         self.app.as_mut().expect("only `restart` and `stop` take the app, and neither shares it")
+    }
+
+    /// Between two sweeps of a lane.
+    pub fn poll_interval(&self) -> Duration {
+        self.config.ingest.poll_interval
     }
 
     pub fn http_url(&self) -> Option<String> {
@@ -104,6 +118,16 @@ fn lane_config(sim: &SimLane) -> LaneConfig {
     let arn = format!("arn:{}:iam::{}:role/patchferry", sim.partition(), sim.account());
     let role = (sim.account() != ACCOUNTS[0]).then_some(Role { arn, external_id: None });
     LaneConfig::new(lane(sim), role)
+}
+
+fn queue_config(queue: &SimQueue) -> QueueConfig {
+    let written = "the demo's queues are written down in this module's sibling";
+    QueueConfig {
+        url: queue.url(),
+        account: queue.account().parse().expect(written),
+        region: queue.region().parse().expect(written),
+        role: None,
+    }
 }
 
 /// The usual address, or a free one if something listens there.

@@ -33,7 +33,7 @@ use std::{io, path::PathBuf, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 pub use screen::{Log, LogWriter};
-pub use summary::{Check, Drain, LaneSummary, Latencies, Summary, Totals};
+pub use summary::{Check, Drain, EventLatency, LaneSummary, Latencies, Summary, Totals};
 
 use crate::{
     app::{Failure, StartError},

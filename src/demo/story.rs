@@ -1,8 +1,9 @@
 //! What happens in a demo, and when.
 //!
 //! 1. The first sweep: the whole fleet is read, every non-compliant node gets its finding.
-//! 2. Change: nodes heal, relapse and change all the time from here on. One finding is poisoned;
-//!    one lane's quota is used up by others for a while.
+//! 2. Change: nodes heal, relapse, change, stop and vanish all the time from here on, and most
+//!    changes make an event. One finding is poisoned; one lane's quota is used up by others for a
+//!    while.
 //! 3. Outage: the hubs of one Region answer 503 while its fleet changes more than ever; in the
 //!    middle of it the product is restarted.
 //! 4. Recovery: what waited is delivered; then change again.
@@ -27,6 +28,8 @@ use crate::{metrics::LatencySummary, record::UnixMillis};
 
 /// How often everything is looked at and drawn.
 const TICK: Duration = Duration::from_millis(100);
+/// So often in a row nothing may be under way at the end.
+const CALM_LOOKS: u32 = 3;
 /// Nodes change in rounds.
 const CHANGE_INTERVAL: Duration = Duration::from_millis(250);
 /// The Region that is out changes so much more.
@@ -58,6 +61,8 @@ pub(super) struct Evidence {
     /// One per lane of the Region that was out.
     pub drains: Vec<Drain>,
     pub is_settled: bool,
+    /// Between two sweeps of a lane.
+    pub poll_interval: Duration,
 }
 
 /// See the module.
@@ -97,7 +102,7 @@ impl Story {
         let world =
             World::start(options.seed, options.nodes).await.map_err(DemoError::Simulator)?;
         let screen = Screen::open(&world, options.duration);
-        let daemon = Box::pin(Daemon::start(&world, state_dir)).await?;
+        let daemon = Box::pin(Daemon::start(&world, state_dir, options.duration)).await?;
         let introduction = Introduction {
             what: "demo: the real product against a simulated AWS in this same process.",
             seed: options.seed,
@@ -165,7 +170,12 @@ impl Story {
         let until = start + self.share(CHANGE_SHARE);
         self.enter("change", Some(until));
         self.rounds = 1;
-        self.say("from now on nodes heal, relapse and change all the time");
+        self.world.tell_and_lose();
+        self.say(&format!(
+            "from now on nodes heal, relapse, stop and vanish all the time; events tell of most of \
+             it, a sweep every {} of the rest",
+            seconds(self.daemon.poll_interval())
+        ));
         self.pass(start + self.share(POISON_SHARE)).await?;
         let name = self.world.poison_one(0).unwrap_or_else(|| "none".into());
         self.say(&format!("the hub will call the finding of {name} invalid: a poison"));
@@ -272,16 +282,26 @@ impl Story {
         self.enter("quiet", None);
         self.rounds = 0;
         self.say("no more changes: a last sweep of every lane, then everything settles");
-        let wanted: Vec<u64> =
-            self.look().await?.lanes.iter().map(|lane| lane.sweeps + 2).collect();
-        self.daemon.app().sweep_now();
-        self.evidence.is_settled = self
-            .until(PATIENCE, |moment| {
-                // The first sweep to end may have passed a node before its last change.
-                let swept = moment.lanes.iter().zip(&wanted).all(|(lane, it)| lane.sweeps >= *it);
-                swept && moment.queued == 0
+        // The first sweep to end may have passed a node before its last change.
+        for _ in 0..2 {
+            let wanted: Vec<u64> =
+                self.look().await?.lanes.iter().map(|lane| lane.sweeps + 1).collect();
+            self.daemon.app().sweep_now();
+            self.until(PATIENCE, |moment| {
+                moment.lanes.iter().zip(&wanted).all(|(lane, it)| lane.sweeps >= *it)
             })
             .await?;
+        }
+        let mut calm = 0;
+        while calm < CALM_LOOKS {
+            let settled = self.until(PATIENCE, |moment| moment.queued == 0).await?;
+            if !settled {
+                return Ok(());
+            }
+            calm = if self.world.events_under_way() == 0 { calm + 1 } else { 0 };
+            self.pass(Instant::now() + TICK).await?;
+        }
+        self.evidence.is_settled = true;
         Ok(())
     }
 
@@ -290,6 +310,7 @@ impl Story {
             self.world.forget_finding();
         }
         self.evidence.latencies.since_restart = self.latency();
+        self.evidence.poll_interval = self.daemon.poll_interval();
         let app = self.daemon.app();
         let run = self.began.elapsed();
         checks::judge(app, &self.world, &self.meters, &self.evidence, run)

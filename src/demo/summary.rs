@@ -40,6 +40,8 @@ pub struct Totals {
     pub lost: u64,
     /// Findings that the hubs hold as resolved.
     pub resolved: u64,
+    /// Those of them whose nodes are gone.
+    pub gone: u64,
     /// Findings that the hubs hold as open.
     pub open: u64,
     /// `BatchImportFindings` requests that the hubs saw.
@@ -56,6 +58,25 @@ pub struct Latencies {
     pub before_outage: Option<LatencySummary>,
     /// In the second process: the outage's backlog is in it.
     pub since_restart: Option<LatencySummary>,
+}
+
+/// From an event's emission to the hub's import of what it told of, by the simulator's clock. Of
+/// the lanes that were not out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct EventLatency {
+    pub events: u64,
+    pub p50: Duration,
+    pub p99: Duration,
+}
+
+impl EventLatency {
+    /// `None` without any.
+    pub(super) fn of(mut taken: Vec<Duration>) -> Option<Self> {
+        taken.sort_unstable();
+        let last = taken.len().checked_sub(1)?;
+        let at = |percent: usize| taken[last * percent / 100];
+        Some(Self { events: taken.len() as u64, p50: at(50), p99: at(99) })
+    }
 }
 
 /// How a lane got rid of what had waited during the outage.
@@ -138,6 +159,7 @@ pub struct Summary {
     pub restart: Duration,
     pub totals: Totals,
     pub latencies: Latencies,
+    pub event_latency: Option<EventLatency>,
     pub drains: Vec<Drain>,
     pub lanes: Vec<LaneSummary>,
     pub checks: Vec<Check>,
@@ -200,6 +222,7 @@ impl Summary {
             ("lost", t.lost, "nodes that the hub holds otherwise than the fleet has them"),
             ("open", t.open, "findings in the hubs that are ACTIVE"),
             ("resolved", t.resolved, "findings in the hubs that are ARCHIVED"),
+            ("  gone", t.gone, "their nodes were terminated or deregistered"),
         ];
         let mut text = String::new();
         for (name, number, meaning) in rows {
@@ -211,12 +234,23 @@ impl Summary {
     fn latency_text(&self) -> String {
         let share = 100 * self.totals.hub_requests / self.totals.hub_requests_allowed.max(1);
         format!(
-            "  latency     {} before the outage\n              {} since the restart, the outage's backlog included\n  requests    {} of {} that the quota allowed ({share} %), {} versions in each on average\n",
+            "{}  latency     {} before the outage\n              {} since the restart, the outage's backlog included\n  requests    {} of {} that the quota allowed ({share} %), {} versions in each on average\n",
+            self.event_text(),
             quantiles(self.latencies.before_outage),
             quantiles(self.latencies.since_restart),
             self.totals.hub_requests,
             self.totals.hub_requests_allowed,
             self.totals.delivered / self.totals.hub_requests.max(1),
+        )
+    }
+
+    fn event_text(&self) -> String {
+        let Some(it) = self.event_latency else { return String::new() };
+        format!(
+            "  events      p50 {}, p99 {} from event to hub ({} events, Region without outage)\n",
+            seconds(it.p50),
+            seconds(it.p99),
+            it.events
         )
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Truth {
     pub findings: usize,
     /// Those of them that are ARCHIVED.
     pub resolved: usize,
+    /// Those of them whose nodes are gone.
+    pub gone: usize,
     /// Nodes that have been scanned.
     scanned: usize,
     out_of_order: usize,
@@ -48,6 +50,7 @@ impl Truth {
             stats: world.control.stats_total(),
             findings: all().count(),
             resolved: all().filter(|it| it.record_state == "ARCHIVED").count(),
+            gone: all().filter(|it| it.compliance_status == "NOT_AVAILABLE").count(),
             scanned: fleets.map(|it| it.iter().filter(|node| node.is_scanned).count()).sum(),
             out_of_order: all().filter(|finding| !is_in_order(finding)).count(),
             without_receipt: without_receipt(queues, world, &hubs).await?,

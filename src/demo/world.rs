@@ -2,6 +2,7 @@
 //!
 //! Guarantees: the same seed gives the same fleets and the same order of changes; each round of
 //! changes worsens at least one node of every lane, so that a lane that flows has something to say.
+//! Where changes make events, most of them do ([`World::tell_and_lose`]): SSM's are best effort.
 //!
 //! Deliberately doesn't know: the product, and when what happens.
 
@@ -10,7 +11,7 @@ use std::{collections::VecDeque, io, time::Duration};
 use fastrand::Rng;
 
 use crate::simulator::{
-    Control, Fault, FleetConfig, Scope, Service, SeverityCounts, SimLane, Simulator,
+    Control, Fault, FleetConfig, Scope, Service, SeverityCounts, SimLane, SimQueue, Simulator,
     SimulatorConfig,
 };
 
@@ -20,6 +21,8 @@ pub(crate) const ACCOUNTS: [&str; 2] = ["111122223333", "444455556666"];
 pub(crate) const REGIONS: [&str; 2] = ["us-east-1", "eu-central-1"];
 /// Its hubs fail in the middle.
 pub(crate) const OUTAGE_REGION: &str = REGIONS[1];
+/// Of the first account: the events of a Region, from both accounts.
+const QUEUE_NAME: &str = "patch-events";
 const LANES: usize = ACCOUNTS.len() * REGIONS.len();
 
 /// What a call to a hub takes, as from within its Region.
@@ -33,6 +36,10 @@ const RESCAN_SHARE: f64 = 0.01;
 const NODES_PER_WORSENED: usize = 250;
 /// A worsened node is patched when as many others have been worsened since.
 const WORSENED_KEPT: usize = 6;
+/// Share of the changes that EventBridge tells of.
+const TOLD_SHARE: f64 = 0.95;
+/// In one round of as many a lane loses a node and has another one switched off.
+const ROUNDS_PER_LOSS: usize = 12;
 
 /// One lane and the state of its changes.
 pub(crate) struct WorldLane {
@@ -41,6 +48,7 @@ pub(crate) struct WorldLane {
     /// Scanned nodes in the order in which they are worsened, round and round.
     targets: VecDeque<String>,
     worsened: VecDeque<String>,
+    rounds: usize,
 }
 
 /// See the module.
@@ -50,6 +58,11 @@ pub(crate) struct World {
     pub lanes: Vec<WorldLane>,
     /// Lane index and node of each whose finding the hub calls invalid.
     pub poisoned: Vec<(usize, String)>,
+    /// Likewise, those that were terminated or deregistered while something was open.
+    pub lost: Vec<(usize, String)>,
+    /// Likewise, those that were switched off and still exist.
+    pub stopped: Vec<(usize, String)>,
+    loses: bool,
     rng: Rng,
 }
 
@@ -63,6 +76,9 @@ impl World {
         for (index, (account, region)) in places.enumerate() {
             let share = nodes / LANES + usize::from(index < nodes % LANES);
             config = config.lane(account, region, FleetConfig::of(share));
+        }
+        for region in REGIONS {
+            config = config.queue(ACCOUNTS[0], region, QUEUE_NAME);
         }
         let sims: Vec<(SimLane, usize)> =
             config.lanes.iter().map(|(lane, fleet)| (lane.clone(), fleet.nodes)).collect();
@@ -78,10 +94,33 @@ impl World {
                 let mut targets: Vec<String> =
                     fleet.into_iter().filter(|node| node.is_scanned).map(|node| node.id).collect();
                 rng.shuffle(&mut targets);
-                WorldLane { sim, nodes, targets: targets.into(), worsened: VecDeque::new() }
+                WorldLane {
+                    sim,
+                    nodes,
+                    targets: targets.into(),
+                    worsened: VecDeque::new(),
+                    rounds: 0,
+                }
             })
             .collect();
-        Ok(Self { simulator, control, lanes, poisoned: Vec::new(), rng })
+        let (poisoned, lost, stopped) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { simulator, control, lanes, poisoned, lost, stopped, loses: false, rng })
+    }
+
+    /// From now on changes make events, and nodes are switched off and vanish.
+    pub fn tell_and_lose(&mut self) {
+        self.control.emit_changes(Some(TOLD_SHARE));
+        self.loses = true;
+    }
+
+    /// The queues that events come from.
+    pub fn queues(&self) -> Vec<SimQueue> {
+        REGIONS.iter().flat_map(|region| self.control.queues(region)).collect()
+    }
+
+    /// Messages in all queues, those that are worked on included.
+    pub fn events_under_way(&self) -> usize {
+        self.queues().iter().map(|queue| self.control.depth(queue).total()).sum()
     }
 
     pub fn endpoint_url(&self) -> String {
@@ -104,6 +143,8 @@ impl World {
 
     fn change_lane(&mut self, index: usize) {
         let lane = &mut self.lanes[index];
+        lane.rounds += 1;
+        let loses = self.loses && lane.rounds.is_multiple_of(ROUNDS_PER_LOSS);
         self.control.rescan(&lane.sim, RESCAN_SHARE);
         for _ in 0..(lane.nodes / NODES_PER_WORSENED).max(1) {
             let Some(node) = lane.targets.pop_front() else { return };
@@ -116,6 +157,24 @@ impl World {
                 let _ = self.control.make_compliant(&lane.sim, &node);
                 lane.targets.push_back(node);
             }
+        }
+        if loses {
+            self.lose(index);
+        }
+    }
+
+    /// Of two nodes that are non-compliant, one is gone for good and one is switched off.
+    fn lose(&mut self, index: usize) {
+        let lane = &mut self.lanes[index];
+        if let Some(node) = lane.worsened.pop_front() {
+            // The nodes are the fleet's own, and none is removed from it.
+            let _ = self.control.terminate_node(&lane.sim, &node);
+            let _ = self.control.forget_compliance(&lane.sim, &node);
+            self.lost.push((index, node));
+        }
+        if let Some(node) = lane.worsened.pop_front() {
+            let _ = self.control.stop_node(&lane.sim, &node);
+            self.stopped.push((index, node));
         }
     }
 

@@ -306,7 +306,7 @@ impl Control {
         }
     }
 
-    fn lane(&self, lane: &SimLane) -> &LaneWorld {
+    pub(super) fn lane(&self, lane: &SimLane) -> &LaneWorld {
         self.0.lanes.get(lane).expect("the simulator was started with the lane that is asked for")
     }
 }

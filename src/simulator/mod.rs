@@ -17,7 +17,8 @@
 //! - `wire`: the operations; `asff`: the rules that an imported finding has to keep
 //! - `fleet`, `patches`, `associations`, `evolution`: what SSM knows; `hub`: what Security Hub holds
 //! - `events`, `queue`: what `EventBridge` tells, and the SQS queues that hold it
-//! - `oracle`, `stats`, [`Control`]: what is true, what happened, and the handle on it all
+//! - `oracle`, `stats`, `stopwatch`, [`Control`]: what is true, what happened, how long it took, and
+//!   the handle on it all
 
 mod asff;
 mod associations;
@@ -40,6 +41,7 @@ mod queue_control;
 mod reply;
 mod server;
 mod stats;
+mod stopwatch;
 mod wire;
 mod world;
 

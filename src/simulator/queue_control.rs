@@ -1,13 +1,14 @@
 //! The part of the handle that concerns events and the queues that hold them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use super::{
     Control,
     config::SimLane,
     events::{Occasion, SimEvent, wrapped_by_sns},
-    fleet::Fleet,
+    fleet::{Fleet, Node, Presence},
     queue::{Queue, QueueDepth, SimQueue},
+    stopwatch::Told,
     world::{World, lock},
 };
 
@@ -32,7 +33,31 @@ impl Control {
     /// Puts an event about a node, which need not exist, in every queue of the lane's Region.
     pub fn emit(&self, lane: &SimLane, node: &str, event: &SimEvent) {
         let body = self.event_body(lane, node, event);
+        self.start_stopwatch(lane, node, event);
         self.post(lane, &body);
+    }
+
+    /// How long events of a lane took from their emission to the hub's import of what they told of;
+    /// those that left nothing to tell aren't in it.
+    pub fn event_latencies(&self, lane: &SimLane) -> Vec<Duration> {
+        lock(&self.lane(lane).stopwatch).taken().to_vec()
+    }
+
+    fn start_stopwatch(&self, lane: &SimLane, node: &str, event: &SimEvent) {
+        let Some(world) = self.0.lanes.get(lane) else { return };
+        let told = match event {
+            SimEvent::PatchCompliance => {
+                let fleet = lock(&world.fleet);
+                let scan = fleet.nodes.get(node).and_then(|node| node.scan.as_ref());
+                scan.map(|scan| Told::Scan { ended_at_ms: scan.ended_at_ms })
+            }
+            SimEvent::Deregistered => Some(Told::Gone),
+            SimEvent::InstanceState(state) if state == "terminated" => Some(Told::Gone),
+            _ => None,
+        };
+        if let Some(told) = told {
+            lock(&world.stopwatch).start(node, told);
+        }
     }
 
     /// What [`Control::emit`] would put there.
@@ -128,7 +153,7 @@ impl Control {
 }
 
 /// What of each node shows in events: its last execution, and whether it runs. `None`: not noted.
-pub(super) struct Presences(Option<HashMap<String, (Option<String>, bool)>>);
+pub(super) struct Presences(Option<HashMap<String, (Option<String>, Presence)>>);
 
 impl Presences {
     /// As they are, if changes emit events by themselves.
@@ -137,37 +162,39 @@ impl Presences {
     }
 
     fn of(fleet: &Fleet) -> Self {
-        let presence = |node: &super::fleet::Node| {
+        let presence = |node: &Node| {
             let execution = node.scan.as_ref().map(|scan| scan.execution_id.clone());
-            (execution, node.presence == super::fleet::Presence::Online)
+            (execution, node.presence)
         };
         Self(Some(fleet.nodes.values().map(|node| (node.id.clone(), presence(node))).collect()))
     }
 }
 
 fn changes(
-    before: &HashMap<String, (Option<String>, bool)>,
-    after: &HashMap<String, (Option<String>, bool)>,
+    before: &HashMap<String, (Option<String>, Presence)>,
+    after: &HashMap<String, (Option<String>, Presence)>,
 ) -> Vec<(String, SimEvent)> {
     let mut changes = Vec::new();
-    for (node, (execution, is_online)) in after {
+    for (node, (execution, presence)) in after {
         let was = before.get(node);
         if was.is_none_or(|(was, _)| was != execution) {
             changes.push((node.clone(), SimEvent::PatchCompliance));
         }
-        if was.is_some_and(|(_, was_online)| was_online != is_online) {
-            let state = if *is_online { "running" } else { "stopped" };
-            changes.push((node.clone(), SimEvent::InstanceState(state.into())));
+        if was.is_some_and(|(_, was)| was != presence) {
+            changes.push((node.clone(), presence_change(node, *presence)));
         }
     }
-    for node in before.keys().filter(|node| !after.contains_key(*node)) {
-        let event = if node.starts_with("mi-") {
-            SimEvent::Deregistered
-        } else {
-            SimEvent::InstanceState("terminated".into())
-        };
-        changes.push((node.clone(), event));
-    }
+    let removed = before.keys().filter(|node| !after.contains_key(*node));
+    changes.extend(removed.map(|node| (node.clone(), presence_change(node, Presence::Terminated))));
     changes.sort_by(|a, b| a.0.cmp(&b.0));
     changes
+}
+
+fn presence_change(node: &str, presence: Presence) -> SimEvent {
+    match presence {
+        Presence::Terminated if node.starts_with("mi-") => SimEvent::Deregistered,
+        Presence::Terminated => SimEvent::InstanceState("terminated".into()),
+        Presence::Stopped => SimEvent::InstanceState("stopped".into()),
+        Presence::Online => SimEvent::InstanceState("running".into()),
+    }
 }

@@ -24,6 +24,7 @@ use super::{
     queue::{Queue, SimQueue},
     queue_control::Mailing,
     stats::Stats,
+    stopwatch::Stopwatch,
 };
 
 /// A poisoned lock is used as it is: every change under it is one step.
@@ -42,6 +43,8 @@ pub(super) struct LaneWorld {
     pub buckets: Mutex<Buckets>,
     pub poison: Mutex<Poison>,
     pub imports_in_flight: AtomicU64,
+    /// Of events on their way to the hub.
+    pub stopwatch: Mutex<Stopwatch>,
 }
 
 /// A lane's quotas in use.
@@ -123,6 +126,7 @@ impl World {
                     buckets: Mutex::new(Buckets::full(&config.quotas, now)),
                     poison: Mutex::default(),
                     imports_in_flight: AtomicU64::new(0),
+                    stopwatch: Mutex::default(),
                 };
                 (lane.clone(), world)
             })

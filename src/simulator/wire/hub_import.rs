@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Outcome;
 use crate::simulator::{
     asff::{Finding, complaints},
+    clock::parse_timestamp,
     faults::Fault,
     hub::Imported,
     reply::ApiError,
@@ -40,6 +41,15 @@ struct Failed {
     id: String,
     code: String,
     message: String,
+}
+
+/// An event may have told of what this version reports.
+fn note_arrival(lane: &LaneWorld, finding: &Finding<'_>) {
+    let resource_id = finding.first_resource_id();
+    let node = resource_id.rsplit('/').next().unwrap_or(resource_id);
+    let observed_at_ms = parse_timestamp(finding.last_observed_at());
+    let is_gone = finding.compliance_status() == "NOT_AVAILABLE";
+    lock(&lane.stopwatch).imported(node, observed_at_ms, is_gone);
 }
 
 pub(super) fn import(world: &World, lane: &LaneWorld, body: &[u8], faults: &[Fault]) -> Outcome {
@@ -92,7 +102,10 @@ fn settle(
         let Ok(finding) = &sent.finding else { continue };
         success_count += 1;
         match hub.import(finding, sent.json, world.keep_json, now_ms) {
-            Imported::Accepted => stats.accepted += 1,
+            Imported::Accepted => {
+                stats.accepted += 1;
+                note_arrival(lane, finding);
+            }
             Imported::Ignored => stats.ignored_updates += 1,
             Imported::Rewritten => {
                 stats.ignored_updates += 1;
