@@ -60,8 +60,22 @@ impl Fleet {
         self.lock().served.get(lane).cloned()
     }
 
+    pub fn count(&self) -> usize {
+        self.lock().served.len()
+    }
+
     pub fn serves(&self, lane: &Lane) -> bool {
         self.lock().served.contains_key(lane)
+    }
+
+    /// Whether the lane may be taken into service now.
+    pub(super) fn is_free(&self, lane: &Lane) -> bool {
+        let inner = self.lock();
+        !inner.served.contains_key(lane) && !inner.retiring.contains(lane)
+    }
+
+    pub(super) fn remove(&self, lane: &Lane) {
+        self.lock().served.remove(lane);
     }
 
     pub(super) fn insert(&self, served: ServedLane) {

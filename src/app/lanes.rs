@@ -45,10 +45,13 @@ pub(super) fn start_spread(lanes: usize) -> Duration {
     START_SPREAD_PER_LANE.saturating_mul(lanes.saturating_sub(LANES_AT_ONCE))
 }
 
-/// The configured lanes, or the caller's own account and Region.
+/// The configured lanes, or the caller's own account and Region, unless discovery finds others.
 pub(super) async fn resolve(config: &Config, aws: &Aws) -> Result<Vec<LaneConfig>, StartError> {
     if let Some(lanes) = &config.lanes {
         return Ok(lanes.clone());
+    }
+    if config.discovery.is_some() {
+        return Ok(Vec::new());
     }
     let region = aws.default_region().ok_or(StartError::NoRegion)?;
     let caller = aws.caller_identity().await.map_err(StartError::Identity)?;

@@ -2,6 +2,7 @@
 //!
 //! - [`settings`]: what of the configuration each stage is told.
 //! - [`lanes`]: which lanes are served, and their tasks; [`fleet`]: those that are.
+//! - [`discovery`]: lanes of the organization's accounts.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
@@ -10,6 +11,7 @@
 //! - [`offline`]: the same store, looked at while no daemon runs.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
+mod discovery;
 mod fleet;
 mod housekeeping;
 pub mod ingest;
@@ -32,13 +34,13 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use self::fleet::ServedLane;
-use self::{fleet::Fleet, observe::Observer};
+use self::{discovery::Discovery, fleet::Fleet, observe::Observer};
 use crate::{
     admin::{
         handler::Admin,
         http::{HttpState, StatusSource as _, serve},
         socket,
-        status::Status,
+        status::{DiscoveryStatus, Status},
     },
     aws::{Aws, AwsError},
     config::Config,
@@ -156,7 +158,8 @@ impl App {
         for lane in lane_configs {
             fleet.insert(lanes::spawn(&mut tasks, lane, &shared, spread, &shutdown).await);
         }
-        let observer = Arc::new(Observer::new(shared, Arc::clone(&fleet), started_at));
+        let discovery = discover(&mut tasks, &config, &shared, &fleet, &shutdown).await;
+        let observer = Arc::new(Observer::new(shared, Arc::clone(&fleet), discovery, started_at));
         observer.refresh().await;
 
         let mut app = Self {
@@ -296,6 +299,21 @@ pub enum Failure {
     Store(#[source] StoreError),
     #[error("a stage has failed, a defect: {0}")]
     Stage(String),
+}
+
+/// Starts discovery, if it is configured: with the lanes of the last list.
+async fn discover(
+    tasks: &mut JoinSet<Result<(), QueueError>>,
+    config: &Config,
+    shared: &lanes::Shared,
+    fleet: &Arc<Fleet>,
+    shutdown: &CancellationToken,
+) -> Option<watch::Receiver<DiscoveryStatus>> {
+    let discovery = config.discovery.clone()?;
+    let (mut discovery, status) = Discovery::new(shared.clone(), discovery, Arc::clone(fleet));
+    discovery.begin(shutdown).await;
+    tasks.spawn(discovery.run(shutdown.clone()));
+    Some(status)
 }
 
 fn spawn_middle(

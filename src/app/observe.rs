@@ -3,7 +3,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use tokio::time::MissedTickBehavior;
+use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{
         command::{Refusal, RefusalKind},
         handler::{GivenRole, Host, Opening},
         http::{Health, StatusSource},
-        status::{LaneStatus, QueueStatus, Status, StoreStatus},
+        status::{DiscoveryStatus, LaneStatus, QueueStatus, Status, StoreStatus},
     },
     aws::Aws,
     config::Config,
@@ -39,15 +39,21 @@ pub(super) struct Observer {
     pub started_at: UnixMillis,
     fleet: Arc<Fleet>,
     ingest: RunningIngest,
+    discovery: Option<watch::Receiver<DiscoveryStatus>>,
     config: Arc<Config>,
     aws: Arc<Aws>,
 }
 
 impl Observer {
-    pub fn new(shared: Shared, fleet: Arc<Fleet>, started_at: UnixMillis) -> Self {
+    pub fn new(
+        shared: Shared,
+        fleet: Arc<Fleet>,
+        discovery: Option<watch::Receiver<DiscoveryStatus>>,
+        started_at: UnixMillis,
+    ) -> Self {
         let Shared { config, aws, queues, metrics, checks: _ } = shared;
         let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), Arc::clone(&fleet));
-        Self { queues, metrics, started_at, fleet, ingest, config, aws }
+        Self { queues, metrics, started_at, fleet, ingest, discovery, config, aws }
     }
 
     pub async fn run(&self, shutdown: CancellationToken) {
@@ -151,6 +157,7 @@ impl Observer {
     async fn current_status(&self) -> Result<Status, QueueError> {
         let mut status = offline::status(&self.queues, self.started_at).await?;
         status.latency = self.metrics.latency_summary();
+        status.discovery = self.discovery.as_ref().map(|discovery| discovery.borrow().clone());
         for lane in &mut status.lanes {
             self.complete_lane(lane);
         }
@@ -203,6 +210,10 @@ impl StatusSource for Observer {
         }
         let lanes = self.fleet.all();
         let unknown = lanes.iter().filter(|lane| lane.view.borrow().since.0 == 0).count();
+        let discovery = self.discovery.as_ref().map(|discovery| discovery.borrow().clone());
+        if discovery.is_some_and(|discovery| discovery.last_read_unix_ms.is_none()) {
+            health.not_ready.push("the organization's accounts are not known yet".into());
+        }
         if unknown > 0 {
             health.not_ready.push(format!("{unknown} lanes have not started yet"));
         }
@@ -274,6 +285,7 @@ fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
         stubborn_findings: 0,
         ingest_paused: Vec::new(),
         pauses: Vec::new(),
+        discovery: None,
         store: StoreStatus::default(),
     }
 }

@@ -23,6 +23,7 @@ use super::{
     classify::classify,
     credentials::{CachedCredentials, RENEWAL_MARGIN},
     http::{self, CONNECT_TIMEOUT, HttpSetupError},
+    organizations::{self, Organizations},
 };
 use crate::record::{AccountId, Lane, Partition, Region, Text};
 
@@ -133,18 +134,7 @@ impl Aws {
 
     /// The clients of one lane. Calls nothing.
     pub async fn lane(&self, lane: &Lane, role: Option<&AssumeRole>) -> LaneClients {
-        let mut config = self.config(Some(lane), self.ambient_provider());
-        if let Some(role) = role {
-            let assumed = AssumeRoleProvider::builder(&role.role_arn)
-                .configure(&sts_settings(&config))
-                .session_name(&role.session_name);
-            let assumed = match &role.external_id {
-                Some(id) => assumed.external_id(id),
-                None => assumed,
-            };
-            let provider = SharedCredentialsProvider::new(assumed.build().await);
-            config = self.config(Some(lane), Some(provider));
-        }
+        let config = self.config_as(&lane.region, role).await;
         let partition = lane.to_string();
         LaneClients {
             ssm: Ssm::new(&config, lane.clone()),
@@ -164,14 +154,40 @@ impl Aws {
         self.lane(lane, role).await
     }
 
+    /// The organization of a partition, read with the ambient identity or with a role. Calls
+    /// nothing.
+    pub async fn organization(
+        &self,
+        partition: Partition,
+        role: Option<&AssumeRole>,
+    ) -> Organizations {
+        let region = organizations::region_of(partition);
+        Organizations::new(&self.config_as(&region, role).await, partition)
+    }
+
+    /// The base with a Region, and the credentials of a role or else the ambient ones.
+    async fn config_as(&self, region: &Region, role: Option<&AssumeRole>) -> SdkConfig {
+        let config = self.config(Some(region), self.ambient_provider());
+        let Some(role) = role else { return config };
+        let assumed = AssumeRoleProvider::builder(&role.role_arn)
+            .configure(&sts_settings(&config))
+            .session_name(&role.session_name);
+        let assumed = match &role.external_id {
+            Some(id) => assumed.external_id(id),
+            None => assumed,
+        };
+        let provider = SharedCredentialsProvider::new(assumed.build().await);
+        self.config(Some(region), Some(provider))
+    }
+
     fn ambient_provider(&self) -> Option<SharedCredentialsProvider> {
         self.ambient.clone().map(SharedCredentialsProvider::new)
     }
 
-    /// The base with a lane's Region and credentials, and an identity cache of its own.
+    /// The base with a Region and credentials, and an identity cache of its own.
     fn config(
         &self,
-        lane: Option<&Lane>,
+        region: Option<&Region>,
         credentials: Option<SharedCredentialsProvider>,
     ) -> SdkConfig {
         let identities = IdentityCache::lazy()
@@ -180,8 +196,8 @@ impl Aws {
             .build();
         let mut config = self.base.to_builder().identity_cache(identities);
         config.set_credentials_provider(credentials.or_else(|| self.ambient_provider()));
-        if let Some(lane) = lane {
-            config = config.region(aws_config::Region::new(lane.region.as_str().to_owned()));
+        if let Some(region) = region {
+            config = config.region(aws_config::Region::new(region.as_str().to_owned()));
         }
         config.build()
     }

@@ -15,6 +15,7 @@
 //! [`connect`] the ambient identity and per-lane clients · `credentials` one cache for the
 //! ambient identity · `http` the one connection pool · [`fault`] and [`hold`] what can go wrong,
 //! `classify` how it is told ·
+//! [`organizations`] the organization's accounts ·
 //! [`ssm`] reads a lane's fleet · [`cloud_control`] asks whether an instance still exists, over
 //! `signed`, a client without shapes · [`asff`] renders findings · [`security_hub`] writes and
 //! reads the hub · [`digest`] a patch list in one number.
@@ -28,6 +29,7 @@ pub mod digest;
 pub mod fault;
 pub mod hold;
 mod http;
+pub mod organizations;
 mod page;
 mod read_back;
 pub mod security_hub;
@@ -45,6 +47,7 @@ pub use digest::patch_digest;
 pub use fault::{AwsError, Fault, Unavailability};
 pub use hold::HoldReason;
 pub use http::HttpSetupError;
+pub use organizations::Organizations;
 pub use page::Page;
 pub use security_hub::{
     FailedFinding, HubQuery, HubRecord, HubSwitch, HubWorkflow, ImportReply, SecurityHub,

@@ -37,6 +37,7 @@ impl StatusSource for Fixed {
                 stubborn_findings: 0,
                 ingest_paused: Vec::new(),
                 pauses: Vec::new(),
+                discovery: None,
                 store: StoreStatus::default(),
             }
         })

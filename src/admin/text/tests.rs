@@ -41,6 +41,7 @@ fn status() -> Status {
         stubborn_findings: 0,
         ingest_paused: Vec::new(),
         pauses: Vec::new(),
+        discovery: None,
         store: StoreStatus {
             live_bytes: 1,
             max_bytes: 1 << 32,

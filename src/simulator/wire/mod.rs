@@ -1,11 +1,12 @@
 //! The operations of each simulated service, and how a request names them.
 //!
 //! Covered: of SSM what a sweep reads; of Security Hub importing, reading back, `DescribeHub` and
-//! `ListEnabledProductsForImport`; of STS `GetCallerIdentity` and `AssumeRole`. Anything else is
+//! `ListEnabledProductsForImport`; of STS `GetCallerIdentity` and `AssumeRole`; of Organizations `ListAccounts`. Anything else is
 //! unknown, which is answered as an error and counted.
 
 mod hub_import;
 mod hub_read;
+mod organizations;
 mod ssm;
 mod ssm_answers;
 mod sts;
@@ -45,6 +46,11 @@ impl Route {
         if let Some(operation) = target.and_then(|target| target.strip_prefix("AmazonSSM.")) {
             return Some(Self::new(Protocol::AwsJson, Service::Ssm, operation));
         }
+        if let Some(operation) =
+            target.and_then(|target| target.strip_prefix("AWSOrganizationsV20161128."))
+        {
+            return Some(Self::new(Protocol::AwsJson, Service::Organizations, operation));
+        }
         if target.is_some() {
             return None;
         }
@@ -71,6 +77,16 @@ impl Route {
 /// Carries out an STS operation; `None` if it is unknown.
 pub(super) fn sts(world: &World, caller: &Caller, route: &Route, body: &[u8]) -> Option<Outcome> {
     sts::call(world, caller, &route.operation, body)
+}
+
+/// Carries out an operation of Organizations; `None` if it is unknown.
+pub(super) fn organizations(
+    world: &World,
+    caller: &Caller,
+    route: &Route,
+    body: &[u8],
+) -> Option<Outcome> {
+    organizations::call(world, caller, &route.operation, body)
 }
 
 /// Carries out an SSM operation; `None` if it is unknown.

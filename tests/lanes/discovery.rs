@@ -1,0 +1,142 @@
+//! Lanes of the organization's accounts, as they appear, vanish, and can't be listed.
+
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+
+use patchferry::{
+    app::App,
+    config::{Config, LoadOptions},
+    metrics::LaneState,
+    simulator::{Fault, Scope, Service, SimLane, SimOrganization, SimulatorConfig},
+};
+
+use super::{OTHER_ACCOUNT, THIRD_ACCOUNT, findings};
+use crate::harness::{ACCOUNT, REGION, Rig, lane};
+
+/// Three accounts, two of them active in the organization.
+async fn rig(seed: u64) -> Rig {
+    let accounts = [(ACCOUNT, "ACTIVE"), (OTHER_ACCOUNT, "ACTIVE"), (THIRD_ACCOUNT, "SUSPENDED")];
+    let mut simulator = SimulatorConfig::new(seed);
+    for (account, _) in accounts {
+        simulator = simulator.lane(account, REGION, findings(8));
+    }
+    simulator.organization = SimOrganization {
+        readers: vec![ACCOUNT.into()],
+        accounts: accounts.iter().map(|(id, state)| (id.to_string(), state.to_string())).collect(),
+    };
+    let mut rig = Rig::new(simulator).await;
+    let text = format!(
+        "[discovery]\norganization = true\nregions = [\"{REGION}\"]\nrole_name = \"patchferry\"\n\
+         interval = \"1s\"\n"
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("patchferry.toml");
+    std::fs::write(&path, text).unwrap();
+    let options = LoadOptions {
+        config: Some(path),
+        state_dir: Some("/nowhere".into()),
+        ..LoadOptions::default()
+    };
+    rig.config.discovery = Config::load(&options).unwrap().discovery;
+    rig.config.discovery.as_mut().unwrap().interval = Duration::from_millis(50);
+    rig.config.lanes = None;
+    rig
+}
+
+fn in_hub(rig: &Rig, account: &str) -> usize {
+    let lane = SimLane::new(account, REGION);
+    rig.control.hub(&lane).iter().filter(|finding| finding.record_state == "ACTIVE").count()
+}
+
+async fn served(rig: &Rig, app: &App, accounts: &[&str]) {
+    rig.wait_for(app, "the lanes of these accounts to be served", |_, _| {
+        let lanes = app.lanes();
+        let served: Vec<&str> = lanes.iter().map(|it| it.lane.account.as_str()).collect();
+        served == accounts
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_that_appear_get_lanes_and_those_that_vanish_are_orphaned_with_nothing_lost() {
+    let rig = rig(431).await;
+    let app = rig.start().await;
+    served(&rig, &app, &[ACCOUNT, OTHER_ACCOUNT]).await;
+    rig.wait_for(&app, "their findings", |_, _| {
+        in_hub(&rig, ACCOUNT) == 8 && in_hub(&rig, OTHER_ACCOUNT) == 8
+    })
+    .await;
+    assert_eq!(in_hub(&rig, THIRD_ACCOUNT), 0);
+
+    rig.control.set_account_state(THIRD_ACCOUNT, Some("ACTIVE"));
+    served(&rig, &app, &[ACCOUNT, OTHER_ACCOUNT, THIRD_ACCOUNT]).await;
+    rig.wait_for(&app, "its findings", |_, _| in_hub(&rig, THIRD_ACCOUNT) == 8).await;
+
+    rig.control.set_account_state(OTHER_ACCOUNT, Some("SUSPENDED"));
+    rig.control.set_account_state(THIRD_ACCOUNT, None);
+    served(&rig, &app, &[ACCOUNT]).await;
+    let status = app.status().await;
+    for account in [OTHER_ACCOUNT, THIRD_ACCOUNT] {
+        let orphan = status.lanes.iter().find(|it| it.lane.account.as_str() == account).unwrap();
+        assert_eq!((orphan.state, orphan.open_findings.total()), (LaneState::Orphaned, 8));
+        assert_eq!(in_hub(&rig, account), 8, "nothing is resolved");
+    }
+    assert!(status.attention().join("\n").contains("patchferry lanes retire"));
+
+    rig.control.set_account_state(OTHER_ACCOUNT, Some("ACTIVE"));
+    served(&rig, &app, &[ACCOUNT, OTHER_ACCOUNT]).await;
+    rig.settle(&app).await;
+    rig.assert_true(&app).await;
+    app.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_list_serves_while_the_organization_cannot_be_read() {
+    let rig = rig(432).await;
+    let app = rig.start().await;
+    served(&rig, &app, &[ACCOUNT, OTHER_ACCOUNT]).await;
+    rig.settle(&app).await;
+    app.shutdown().await.unwrap();
+    let kept = rig.state_dir().join("discovery.json");
+    assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+
+    rig.control.set_fault(Scope::of(Service::Organizations), Some(Fault::AccessDenied));
+    let app = rig.start().await;
+    // At once, before anything was asked.
+    assert_eq!(app.lanes().len(), 2);
+    rig.control.wait_until(|control| control.stats_total().requests["ListAccounts"] >= 3).await;
+    rig.wait_for(&app, "the lanes to flow", |_, _| {
+        app.lanes().iter().all(|it| it.view.borrow().state == LaneState::Flowing)
+    })
+    .await;
+    let attention = app.status().await.attention().join("\n");
+    assert!(attention.contains("accounts can't be listed, the 2 accounts of"), "{attention}");
+    rig.control.clear_faults();
+    rig.wait_for(&app, "the list to be read again", |_, control| {
+        control.stats_total().requests["ListAccounts"] >= 5
+    })
+    .await;
+    rig.sweep_and_settle(&app).await;
+    app.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_any_list_the_first_start_waits_for_one_and_says_so() {
+    let rig = rig(433).await;
+    rig.control.set_fault(Scope::of(Service::Organizations), Some(Fault::Outage));
+    let app = rig.start().await;
+    assert!(app.lanes().is_empty());
+    rig.control
+        .wait_until(|control| {
+            control.stats_total().requests.get("ListAccounts").is_some_and(|asked| *asked >= 2)
+        })
+        .await;
+    let attention = app.status().await.attention().join("\n");
+    assert!(attention.contains("none is served yet"), "{attention}");
+    rig.control.clear_faults();
+    served(&rig, &app, &[ACCOUNT, OTHER_ACCOUNT]).await;
+    rig.settle(&app).await;
+    assert_eq!(app.status().await.discovery.unwrap().accounts, 2);
+    let missing = lane(&SimLane::new(THIRD_ACCOUNT, REGION));
+    assert!(app.lane(&missing).is_none());
+    app.shutdown().await.unwrap();
+}
