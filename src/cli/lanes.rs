@@ -35,7 +35,7 @@ enum LanesCommand {
 struct RetireArgs {
     /// ACCOUNT/REGION
     lane: Lane,
-    /// Close its open findings in the hub first (ARCHIVED, NOT_AVAILABLE)
+    /// Close its open findings in the hub first: archived, as no longer available
     #[arg(long)]
     archive: bool,
     /// The role to close them with [default: the one configured for the account, else none]

@@ -17,6 +17,7 @@ use crate::harness::{
 };
 
 const NODES: usize = 6;
+const NODES_COUNTED: i64 = 6;
 const SIGABRT: i32 = 6;
 
 fn own_lane() -> String {
@@ -176,7 +177,7 @@ async fn what_waits_in_an_orphan_is_written_to_a_private_file_before_it_is_dropp
         assert!(!line["patches"].as_array().unwrap().is_empty(), "{line}");
     }
     let accounting = site.assert_store_true().await;
-    assert_eq!(accounting.dropped, NODES as i64);
+    assert_eq!(accounting.dropped, NODES_COUNTED);
 
     // Configured again, it is read back from its hub and begins anew.
     site.configure(&both_lanes());
@@ -225,7 +226,7 @@ async fn a_kill_anywhere_in_retiring_is_made_good_by_running_it_again() {
         if archive {
             assert_eq!(open_in_hub(&site), 0, "{point:?}");
         } else {
-            assert_eq!(accounting.dropped, NODES as i64);
+            assert_eq!(accounting.dropped, NODES_COUNTED);
             assert!(exported(&site).len() >= NODES);
         }
     }
