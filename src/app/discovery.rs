@@ -14,6 +14,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -179,9 +180,10 @@ impl Discovery {
     /// Serves the lanes of the accounts that are known, and no others.
     async fn serve(&mut self, shutdown: &CancellationToken) {
         let wanted = lanes_of(&self.config, &self.accounts);
-        let names: BTreeSet<&Lane> = wanted.iter().map(|config| &config.lane).collect();
-        let gone: Vec<Lane> =
-            self.running.keys().filter(|lane| !names.contains(lane)).cloned().collect();
+        let gone: Vec<Lane> = {
+            let names: BTreeSet<&Lane> = wanted.iter().map(|config| &config.lane).collect();
+            self.running.keys().filter(|lane| !names.contains(lane)).cloned().collect()
+        };
         for lane in gone {
             if let Some(stop) = self.running.remove(&lane) {
                 stop.cancel();

@@ -283,7 +283,7 @@ pub(super) const LEVEL: Key<LevelRule> = Key {
 pub(super) const ORGANIZATION: Key<FlagRule> = Key {
     path: "discovery.organization",
     help: &[
-        "Serve every active account of the AWS organization, in these Regions, beside [[lanes]].",
+        "Serve every active account of the AWS organization, in these Regions, beside lanes below.",
         "The daemon's identity, or list_role_arn, must be the management account's or a delegated",
         "administrator's. Accounts that appear get lanes; those that vanish become orphaned.",
     ],

@@ -21,7 +21,10 @@ async fn rig(seed: u64) -> Rig {
     }
     simulator.organization = SimOrganization {
         readers: vec![ACCOUNT.into()],
-        accounts: accounts.iter().map(|(id, state)| (id.to_string(), state.to_string())).collect(),
+        accounts: accounts
+            .iter()
+            .map(|(id, state)| ((*id).to_string(), (*state).to_string()))
+            .collect(),
     };
     let mut rig = Rig::new(simulator).await;
     let text = format!(

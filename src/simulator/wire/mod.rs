@@ -1,7 +1,8 @@
 //! The operations of each simulated service, and how a request names them.
 //!
 //! Covered: of SSM what a sweep reads; of Security Hub importing, reading back, `DescribeHub` and
-//! `ListEnabledProductsForImport`; of STS `GetCallerIdentity` and `AssumeRole`; of Organizations `ListAccounts`. Anything else is
+//! `ListEnabledProductsForImport`; of STS `GetCallerIdentity` and `AssumeRole`; of
+//! Organizations `ListAccounts`. Anything else is
 //! unknown, which is answered as an error and counted.
 
 mod hub_import;
