@@ -12,6 +12,7 @@
 //! Only [`migrate`] turns an opened store into one that opens queues.
 
 mod v1_to_v2;
+mod v2_to_v3;
 
 use std::{
     path::{Path, PathBuf},
@@ -34,7 +35,7 @@ struct Step {
 }
 
 /// All steps, lowest first. `LADDER[i]` goes from version `i + 1` to `i + 2`.
-const LADDER: &[Step] = &[v1_to_v2::STEP];
+const LADDER: &[Step] = &[v1_to_v2::STEP, v2_to_v3::STEP];
 
 /// What a migration has done.
 #[derive(Clone, Debug)]

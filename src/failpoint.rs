@@ -56,6 +56,8 @@ fail_points! {
     ReadBackReconciled = "read_back_reconciled",
     /// The lane is marked as read back; what is parked is still parked.
     Unparking = "unparking",
+    /// Findings are to be closed, and to be opened again after that; none of it is sent.
+    ReopeningClosed = "reopening_closed",
     /// A group is applied to the engine, not flushed.
     CommitApplied = "commit_applied",
     /// A group is flushed, nobody is answered.

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! - [`record`]: what travels. Observation, assessment, finding, receipt, dead letter.
-//! - [`pipeline`]: the four stages. `ingest` sweeps a lane's fleet, `validate` judges, `transform`
-//!   decides what the hub is to be told, `deliver` sends until it is acknowledged.
+//! - [`pipeline`]: the four stages. `ingest` sweeps a lane's fleet and reads what events
+//!   tell of, `validate` judges, `transform` decides what the hub is to be told, `deliver` sends until it is acknowledged.
 //! - [`queue`]: the durable queues between them, the ledger, the accounting.
 //! - [`store`]: the only place that knows the engine (sled): one committer, one tree, real fsync.
 //! - [`migrations`]: the ladder of store formats.
@@ -29,10 +29,11 @@
 //! - [`demo`]: all of it against a simulated AWS, in a minute, checked.
 //! - [`drill`]: the same with a process that is really killed, over and over.
 //! - [`cli`]: the commands and exit codes. `main.rs` only calls it.
+//! - [`lint`]: what Security Hub would refuse in a file of findings. It shares nothing with the rest.
 //! - [`failpoint`]: places where a test has a debug build die.
 //! - [`shutdown`]: the first signal asks, the second insists.
-//! - [`simulator`]: a stand-in for SSM, Security Hub and STS that speaks AWS's wire protocols. It
-//!   shares nothing with the rest.
+//! - [`simulator`]: a stand-in for SSM, Security Hub, Cloud Control, SQS and STS that speaks AWS's
+//!   wire protocols. It shares nothing with the rest.
 //!
 //! Where to begin: the life of a finding is decided in `pipeline/transform.rs`; the outcomes of
 //! sending in `pipeline/deliver/outcome.rs`; what is in a finding in `aws/asff`; how an item moves
@@ -48,6 +49,7 @@ pub mod config;
 pub mod demo;
 pub mod drill;
 pub mod failpoint;
+pub mod lint;
 pub mod metrics;
 #[path = "../migrations/mod.rs"]
 pub mod migrations;

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy knows test functions, not their helpers")]
 
+mod by_association;
 mod limits;
+mod linted;
+mod patches;
 
 use std::{
     collections::BTreeSet,

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test that can't go on fails
 
+mod queues;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use patchferry::{
@@ -107,7 +109,7 @@ fn every_key_of_the_default_file_is_shown_as_in_effect() {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once(" = ").map(|(name, _)| name))
         .collect();
-    assert_eq!(keys.len(), 31);
+    assert_eq!(keys.len(), 39);
     for key in keys {
         assert!(
             show.contains(&format!("{key} = ")) || show.contains(&format!("# {key} is not set")),
@@ -157,7 +159,7 @@ fn an_unknown_section_is_refused_with_the_nearest_one() {
         "error: patchferry.toml:2: unknown section `[delivery]`; did you mean `deliver`?"
     );
     assert!(error("[[sqs]]\nurl = \"x\"").contains("unknown section `[sqs]`"));
-    assert!(error("[shard]\nindex = 0").contains("unknown section `[shard]`"));
+    assert!(error("[shards]\nindex = 0").contains("unknown section `[shards]`"));
 }
 
 #[test]
@@ -295,6 +297,28 @@ fn a_name_that_is_the_default_said_aloud_is_the_default() {
     let config = load("[finding]\nproduct_name = \"Systems Manager Patch Manager\"");
     assert_eq!(config.finding.product_name, None);
     assert!(load("[finding]\nproduct_name = \"Mine\"").finding.product_name.is_some());
+}
+
+#[test]
+fn a_machine_has_a_number_below_their_count_and_its_own_lanes() {
+    let lanes = "[[lanes]]\naccount = \"111122223333\"\n\
+                 regions = [\"us-east-1\", \"us-west-2\", \"eu-west-1\", \"eu-central-1\"]\n";
+    let whole = load(lanes);
+    assert!(!whole.shard.shard.is_divided());
+    assert_eq!(whole.shard.lease, Duration::from_secs(300));
+    let owned = |index| {
+        let config = load(&format!("[shard]\nindex = {index}\ncount = 2\n{lanes}"));
+        let all = config.lanes.as_ref().unwrap();
+        let own = all.iter().filter(|lane| config.shard.shard.owns(&lane.lane)).count();
+        assert_eq!(config.show().matches("# another machine's").count(), all.len() - own);
+        own
+    };
+    assert_eq!(owned(0) + owned(1), 4);
+
+    let message = error("[shard]\nindex = 2\ncount = 2\n");
+    assert!(message.contains(":2: `shard.index`: is 2, but must be below"), "{message}");
+    let message = error("[shard]\ncount = 0\n");
+    assert!(message.contains("`shard.count` is 0; allowed: 1 to 256"), "{message}");
 }
 
 const LANE: &str = "[[lanes]]\naccount = \"111122223333\"\nregions = [\"us-east-1\"]\n";
@@ -590,7 +614,7 @@ proptest! {
         let sample = uncommented();
         let name = sample.lines().filter(|line| !line.starts_with('#'))
             .filter_map(|line| line.split_once(" = ")).nth(key).map_or("x", |(name, _)| name);
-        for section in ["", "INGEST__", "FINDING__", "DELIVER__", "STORE__", "HTTP__", "LOG__"] {
+        for section in ["", "INGEST__", "FINDING__", "DELIVER__", "STORE__", "HTTP__", "SHARD__", "LOG__"] {
             let variable = format!("PATCHFERRY_{section}{}", name.to_uppercase());
             let _ = Setup::new(b"").variable(&variable, &value).load();
         }

@@ -5,6 +5,7 @@ mod fsync;
 mod http;
 mod migration;
 mod operator;
+mod reconcile;
 mod refusals;
 mod secrets;
 mod shutdown;

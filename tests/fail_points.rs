@@ -70,7 +70,8 @@ fn story(point: FailPoint) -> Story {
         P::IngestLineCommitted => Story::Ingest,
         P::DeadDropFileWritten => Story::Drop { dead: 2, dropped: 0 },
         P::DeadDropped => Story::Drop { dead: 0, dropped: 2 },
-        P::RetireFileWritten
+        P::ReopeningClosed
+        | P::RetireFileWritten
         | P::RetireClosing
         | P::RetireExported
         | P::RetireForgotten

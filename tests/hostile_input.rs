@@ -6,8 +6,10 @@
 
 mod answers;
 mod configs;
+mod findings;
 mod lines;
-mod mutation;
+mod messages;
+pub mod mutation;
 mod records;
 
 use patchferry::{

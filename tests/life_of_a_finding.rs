@@ -1,37 +1,17 @@
 //! The life of a finding, as the hub sees it: opened, told again only when it is worth it,
 //! resolved, reopened, refreshed.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use patchferry::{
     app::App,
     config::Identity,
     queue::Retention,
-    record::{Clock, UnixMillis},
-    simulator::{FleetConfig, HubFinding, SeverityCounts, SimLane, SimulatorConfig, system_clock},
+    record::UnixMillis,
+    simulator::{FleetConfig, HubFinding, SeverityCounts, SimLane, SimulatorConfig},
 };
 
-use crate::harness::{ACCOUNT, REGION, Rig, finding_of, lane};
-
-/// The machine's clock and a step ahead, for both sides.
-#[derive(Clone, Default)]
-struct MovableClock(Arc<AtomicI64>);
-
-impl MovableClock {
-    fn now_ms(&self) -> i64 {
-        system_clock()() + self.0.load(Ordering::SeqCst)
-    }
-
-    fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-}
+use crate::harness::{ACCOUNT, REGION, Rig, clock::MovableClock, finding_of, lane};
 
 fn fleet(nodes: usize) -> FleetConfig {
     FleetConfig { nodes, hybrid_share: 0.2, non_compliant_share: 0.5, never_scanned_share: 0.05 }
@@ -39,12 +19,8 @@ fn fleet(nodes: usize) -> FleetConfig {
 
 /// A rig with a fleet, and one scanned node of it.
 async fn rig(seed: u64, clock: &MovableClock) -> (Rig, SimLane, String) {
-    let mut simulator = SimulatorConfig::new(seed).lane(ACCOUNT, REGION, fleet(40));
-    let theirs = clock.clone();
-    simulator.clock = Arc::new(move || theirs.now_ms());
-    let mut rig = Rig::new(simulator).await;
-    let ours = clock.clone();
-    rig.clock = Clock::custom(move || UnixMillis(ours.now_ms()));
+    let simulator = SimulatorConfig::new(seed).lane(ACCOUNT, REGION, fleet(40));
+    let rig = Rig::with_clock(simulator, clock).await;
     let lane = rig.only_lane();
     let node = rig.control.fleet(&lane).into_iter().find(|node| node.is_scanned).unwrap().id;
     (rig, lane, node)
@@ -138,8 +114,6 @@ async fn an_update_is_told_even_if_the_nodes_clock_went_backwards() {
 async fn unchanged_nodes_cost_no_detail_call_and_no_write() {
     let (rig, lane, _) = rig(113, &MovableClock::default()).await;
     let app = rig.start().await;
-    // The read-back of the first start has every node observed once more.
-    rig.sweep_and_settle(&app).await;
     rig.sweep_and_settle(&app).await;
     let (before, held) = (rig.control.stats(&lane), imports(&rig, &lane));
     let accounting = app.queues().accounting();

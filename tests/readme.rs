@@ -9,16 +9,21 @@ use std::{
 };
 
 use patchferry::{
+    aws::permissions::STATEMENTS,
     config::{Config, LoadOptions},
     metrics::{BuildInfo, HoldReason, LaneState, Metrics},
 };
 use promql_parser::parser;
-use serde_json::Value;
 
 const README: &str = include_str!("../README.md");
 
-/// What AWS's clients in `src/aws` can call without the program ever doing so.
-const NEVER_CALLED: [&str; 1] = ["describe_hub"];
+/// The files of `src/aws` that call AWS, and what IAM calls the service there.
+const CALLERS: [(&str, &str); 4] = [
+    ("src/aws/ssm.rs", "ssm"),
+    ("src/aws/security_hub.rs", "securityhub"),
+    ("src/aws/preflight.rs", "securityhub"),
+    ("src/aws/sqs.rs", "sqs"),
+];
 
 /// The text of a section, its subsections included.
 fn section(title: &str) -> &'static str {
@@ -135,7 +140,10 @@ fn every_configuration_shown_is_read() {
     assert_eq!(load(shown[0]).lanes.expect("lanes are configured").len(), 8);
     assert_eq!(load(shown[1]).discovery.expect("it is on").regions.len(), 2);
     assert!(load(shown[2]).finding.is_aws_parity());
-    assert_eq!(shown.len(), 3, "another example wants a check of its own");
+    assert!(load(shown[3]).shard.shard.is_divided());
+    assert_eq!(shown.len(), 4, "another example wants a check of its own");
+    let queues = load(blocks(section("Events"), "toml")[0]).queues;
+    assert_eq!(queues[0].region.as_str(), "us-east-1");
 }
 
 #[test]
@@ -235,14 +243,10 @@ fn action(operation: &str) -> String {
 /// Operations of AWS's clients that the source calls, by the module that calls them.
 fn operations() -> BTreeSet<String> {
     let sources = files("src/aws", ".rs");
-    let (ssm, hub) = ("src/aws/ssm.rs", "src/aws/security_hub.rs");
     let mut found = BTreeSet::new();
     for (path, text) in &sources {
-        let service = match path {
-            path if path.ends_with(ssm) => "ssm",
-            path if path.ends_with(hub) => "securityhub",
-            _ => continue,
-        };
+        let caller = CALLERS.iter().find(|(file, _)| path.ends_with(file));
+        let Some((_, service)) = caller else { continue };
         for (verb, _) in text.match_indices("client") {
             // A call of the client begins its chain, on this line or on the next.
             let rest = text[verb + "client".len()..].trim_start();
@@ -251,7 +255,9 @@ fn operations() -> BTreeSet<String> {
                 continue;
             };
             let is_name = operation.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-            if is_name && operation.contains('_') && !NEVER_CALLED.contains(&operation) {
+            if is_name && operation.contains('_') {
+                // A batch needs what each of its entries would.
+                let operation = operation.trim_end_matches("_batch");
                 found.insert(format!("{service}:{}", action(operation)));
             }
         }
@@ -262,34 +268,45 @@ fn operations() -> BTreeSet<String> {
     if sources.iter().any(|(_, text)| text.contains("AssumeRoleProvider")) {
         found.insert("sts:AssumeRole".into());
     }
+    if sources.iter().any(|(_, text)| text.contains("\"CloudApiService\"")) {
+        // What Cloud Control reads, it reads with the caller's permissions.
+        found.extend(["cloudformation:GetResource".into(), "ec2:DescribeInstances".into()]);
+    }
     found
 }
 
 #[test]
-fn the_permissions_shown_are_exactly_what_is_called() {
-    let mut shown = BTreeSet::new();
-    for policy in blocks(README, "json") {
-        let policy: Value = serde_json::from_str(policy).unwrap();
-        assert_eq!(policy["Version"], "2012-10-17");
-        for statement in policy["Statement"].as_array().unwrap() {
-            let actions = match &statement["Action"] {
-                Value::Array(actions) => actions.clone(),
-                action => vec![action.clone()],
-            };
-            shown.extend(actions.iter().map(|action| action.as_str().unwrap().to_string()));
-        }
-    }
-    assert_eq!(shown, operations());
-    for (path, text) in files("src", ".rs") {
-        let calls = |operation: &&str| text.contains(&format!(".{operation}("));
-        let called = NEVER_CALLED.iter().find(|operation| calls(operation));
-        let is_elsewhere = !path.starts_with("src/aws");
-        assert!(
-            !(is_elsewhere && called.is_some()),
-            "{} calls {called:?}: that needs a permission",
-            path.display()
-        );
-    }
+fn the_table_of_permissions_is_exactly_what_is_called() {
+    let actions = STATEMENTS.iter().flat_map(|statement| statement.actions);
+    let listed: BTreeSet<String> = actions.map(ToString::to_string).collect();
+    assert_eq!(listed, operations());
+    let count: usize = STATEMENTS.iter().map(|statement| statement.actions.len()).sum();
+    assert_eq!(count, listed.len(), "each action stands in one statement");
+}
+
+#[test]
+fn the_policy_shown_is_the_one_that_is_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("patchferry.toml");
+    fs::write(&path, blocks(section("Configure"), "toml")[0]).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_patchferry"))
+        .args(["iam-policy", "--part", "runner", "--config"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(blocks(section("Point it at AWS"), "json"), [printed.trim_end()]);
+}
+
+#[test]
+fn every_statement_that_is_optional_is_told_of_with_what_happens_without_it() {
+    let told: Vec<_> = table("Statement")
+        .into_iter()
+        .map(|row| (row[0].trim_matches('`').to_string(), row[1].to_string()))
+        .collect();
+    let optional =
+        STATEMENTS.iter().filter_map(|it| Some((it.sid.to_string(), it.without?.to_string())));
+    assert_eq!(told, optional.collect::<Vec<_>>());
 }
 
 #[test]

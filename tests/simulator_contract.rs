@@ -5,5 +5,7 @@ mod asff;
 mod faults;
 mod fleet;
 mod hub;
+mod linted;
 mod rig;
+mod sqs;
 mod sts;

@@ -2,9 +2,10 @@
 //! process of its own, so that CPU, bytes and memory are the product's alone.
 //!
 //! `cargo bench --bench pipeline` runs all; `cargo bench --bench pipeline -- latency` one of
-//! `throughput`, `latency`, `quota`, `backlog`. Prints figures of this machine and ratios to the
-//! aims; asserts nothing about time.
+//! `throughput`, `latency`, `events`, `quota`, `backlog`, `fleet`, `lanes`. Prints figures of this
+//! machine and ratios to the aims; asserts nothing about time.
 
+mod idle;
 mod peer;
 mod usage;
 
@@ -16,7 +17,7 @@ use std::{
 use patchferry::{
     app::{App, Options},
     aws::Aws,
-    config::{Config, LaneConfig},
+    config::{Config, LaneConfig, QueueConfig},
     record::Clock,
 };
 use peer::Peer;
@@ -44,11 +45,20 @@ fn main() {
         if runs("latency") {
             Box::pin(latency()).await;
         }
+        if runs("events") {
+            Box::pin(events()).await;
+        }
         if runs("quota") {
             Box::pin(quota()).await;
         }
         if runs("backlog") {
             Box::pin(backlog()).await;
+        }
+        if runs("fleet") {
+            Box::pin(idle::fleet()).await;
+        }
+        if runs("lanes") {
+            Box::pin(idle::lanes()).await;
         }
     });
 }
@@ -106,6 +116,49 @@ async fn latency() {
         "ms",
         Some((50.0, Aim::AtMost)),
     );
+    app.shutdown().await.expect("a clean shutdown");
+}
+
+/// From an event in the queue to the hub's acknowledgement, when there is nothing else to do.
+async fn events() {
+    const ROUNDS: usize = 60;
+    const HUB_MS: u64 = 50;
+    /// The lane's pace has recovered from one event when the next comes.
+    const PAUSE: Duration = Duration::from_millis(2_500);
+    let state = tempfile::tempdir().expect("a temporary directory");
+    let mut peer = Peer::start(1, 300, 0.0, true);
+    peer.tell(&format!("latency {HUB_MS}"));
+    let mut config = config(state.path(), &peer, &Speed::Quota);
+    let defaults = Config::defaults(state.path());
+    config.ingest.ssm_requests_per_second = defaults.ingest.ssm_requests_per_second;
+    config.ingest.patch_details = true;
+    config.ingest.fed_poll_interval = config.ingest.poll_interval;
+    let lane = &peer.lanes[0];
+    config.queues = vec![QueueConfig {
+        url: peer::queue_url(0),
+        account: lane.account,
+        region: lane.region.clone(),
+        role: None,
+    }];
+    let app = start(config, &peer).await;
+    wait_for(&app, |app| app.lanes()[0].sweeps.borrow().complete >= 1).await;
+    let mut latencies_ms = Vec::with_capacity(ROUNDS);
+    for round in 0..ROUNDS {
+        tokio::time::sleep(PAUSE).await;
+        peer.tell(&format!("break {round}"));
+        let delivered = app.queues().accounting().delivered;
+        let began = Instant::now();
+        peer.tell(&format!("tell {round}"));
+        wait_for(&app, |app| app.queues().accounting().delivered > delivered).await;
+        latencies_ms.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    latencies_ms.sort_by(f64::total_cmp);
+    let quantile = |percent: usize| latencies_ms[(ROUNDS * percent).div_ceil(100) - 1];
+    println!(
+        "events at low load, in the queue to acknowledged, {ROUNDS} one by one, hub answers in {HUB_MS} ms:"
+    );
+    line("p50", quantile(50), "ms", None);
+    line("p99", quantile(99), "ms", Some((2_000.0, Aim::AtMost)));
     app.shutdown().await.expect("a clean shutdown");
 }
 

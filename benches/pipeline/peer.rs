@@ -9,18 +9,25 @@ use std::{
 use patchferry::{
     record::Lane,
     simulator::{
-        Control, Fault, FleetConfig, Quotas, Scope, Service, SeverityCounts, Simulator,
-        SimulatorConfig, access_key_id,
+        Control, Fault, FleetConfig, Quotas, Scope, Service, SeverityCounts, SimEvent, SimQueue,
+        Simulator, SimulatorConfig, access_key_id,
     },
 };
 
 /// The environment variable that makes this program a simulator: `lanes nodes share quota`.
 pub const SERVE: &str = "PATCHFERRY_BENCH_SIMULATOR";
 pub const ACCOUNT: &str = "111122223333";
+/// The queue of each Region.
+pub const QUEUE: &str = "events";
 
 /// The n-th lane's Region.
 pub fn region(index: usize) -> String {
     format!("us-east-{}", index + 1)
+}
+
+/// The URL of a Region's queue.
+pub fn queue_url(index: usize) -> String {
+    SimQueue::new(ACCOUNT, &region(index), QUEUE).url()
 }
 
 /// What the simulator has seen.
@@ -28,6 +35,8 @@ pub struct Seen {
     pub imports: f64,
     pub accepted: f64,
     pub over_quota: f64,
+    /// Of all services.
+    pub requests: f64,
 }
 
 /// A simulator that runs elsewhere.
@@ -73,10 +82,10 @@ impl Peer {
         let answer = self.converse(order);
         let numbers: Vec<f64> =
             answer.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-        let [imports, accepted, over_quota] = numbers[..] else {
+        let [imports, accepted, over_quota, requests] = numbers[..] else {
             panic!("`{order}` was answered `{answer}`");
         };
-        Seen { imports, accepted, over_quota }
+        Seen { imports, accepted, over_quota, requests }
     }
 
     fn converse(&mut self, order: &str) -> String {
@@ -111,6 +120,7 @@ pub fn serve(parameters: &str) {
     let mut config = SimulatorConfig::new(1);
     for index in 0..lanes.parse().expect("a number of lanes") {
         config = config.lane(ACCOUNT, &region(index), fleet);
+        config = config.queue(ACCOUNT, &region(index), QUEUE);
     }
     config.quotas = if quota == "true" { Quotas::default() } else { Quotas::UNLIMITED };
     config.quotas.ssm = None;
@@ -141,9 +151,17 @@ fn obey(control: &Control, order: &str) -> String {
             let levels = SeverityCounts { high: 1, ..SeverityCounts::default() };
             control.make_non_compliant(lane, node, 1, levels).expect("the node is there");
         }
+        "tell" => {
+            let lane = &control.lanes()[0];
+            let index: usize = argument.parse().expect("a node's index");
+            let node = control.fleet(lane)[index].id.clone();
+            control.emit(lane, &node, &SimEvent::PatchCompliance);
+        }
         "stats" => {
             let stats = control.stats_total();
-            return format!("{} {} {}", stats.import_requests, stats.accepted, stats.over_quota);
+            let requests: u64 = stats.requests.values().sum();
+            let numbers = [stats.import_requests, stats.accepted, stats.over_quota, requests];
+            return numbers.map(|number| number.to_string()).join(" ");
         }
         other => panic!("no such order: {other}"),
     }

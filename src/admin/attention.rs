@@ -29,6 +29,7 @@ impl Status {
         self.pauses(&mut found);
         self.discovery(&mut found);
         self.lanes(&mut found);
+        self.event_queues(&mut found);
         self.leftovers(&mut found);
         found
     }
@@ -124,15 +125,36 @@ impl Status {
                 && lane.oldest_age_seconds.is_some_and(|age| age > FLOWING_AGE_SECONDS_MAX)
         });
         name("no complete sweep for long", &|lane| self.sweep_is_overdue(lane));
-        name("too many nodes gone at once to be believed", &|lane| lane.gone_withheld_nodes > 0);
+        name(
+            "too many nodes gone at once to be believed, `patchferry reconcile --accept-gone`",
+            &|lane| lane.gone_withheld_nodes > 0,
+        );
+        name("the hub differs from what it was told, `patchferry reconcile --repair`", &|lane| {
+            lane.reconcile_unrepaired > 0
+        });
         name(
             "no longer configured, what is open or waits there is kept until `patchferry lanes \
              retire`",
             &|lane| {
-                let left = lane.outbox_findings + lane.open_findings.total();
+                let left = lane.outbox_findings.saturating_add(lane.open_findings.total());
                 lane.state == LaneState::Orphaned && left > 0
             },
         );
+    }
+
+    fn event_queues(&self, found: &mut Vec<String>) {
+        for queue in &self.event_queues {
+            let what = match queue.state.as_str() {
+                "held" => "can't be read until somebody acts",
+                "unavailable" => "is out of reach",
+                _ => continue,
+            };
+            let note = queue.note.as_deref().unwrap_or("SQS gave no reason");
+            found.push(format!(
+                "the queue of events {} {what}, changes are seen at the next sweep: {note}",
+                queue.queue
+            ));
+        }
     }
 
     fn sweep_is_overdue(&self, lane: &LaneStatus) -> bool {

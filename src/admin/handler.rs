@@ -15,7 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     audit::{Audit, Entry, Outcome},
     command::{Caller, Command, Refusal, RefusalKind, Request, Response},
-    commands::{self, ingest::IngestAnswer},
+    commands::{
+        self,
+        ingest::IngestAnswer,
+        reconcile::{ReconcileLane, Reconciled},
+    },
     status::Status,
 };
 use crate::{
@@ -54,6 +58,11 @@ pub trait Host: Send + Sync + 'static {
         first_line: u64,
         lines: Vec<String>,
     ) -> Pin<Box<dyn Future<Output = Result<IngestAnswer, Refusal>> + Send + '_>>;
+    /// Compares the hub of a lane with the ledger.
+    fn reconcile(
+        &self,
+        asked: ReconcileLane,
+    ) -> Pin<Box<dyn Future<Output = Result<Reconciled, Refusal>> + Send + '_>>;
 }
 
 /// An answer as one line of JSON, without its end.

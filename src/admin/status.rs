@@ -22,6 +22,9 @@ pub struct Status {
     pub at_unix_ms: UnixMillis,
     /// Nothing is sent: findings are rendered and compared only.
     pub dry_run: bool,
+    /// Which of the machines that divide the lanes this is, such as `0 of 3`; `None`: the only one.
+    #[serde(default)]
+    pub shard: Option<String>,
     /// By lane name.
     pub lanes: Vec<LaneStatus>,
     pub queues: Vec<QueueStatus>,
@@ -38,6 +41,9 @@ pub struct Status {
     /// `None`: no accounts are discovered, or no daemon runs.
     #[serde(default)]
     pub discovery: Option<DiscoveryStatus>,
+    /// Queues that events come from; only a daemon that runs knows of them.
+    #[serde(default)]
+    pub event_queues: Vec<EventQueueStatus>,
     pub store: StoreStatus,
 }
 
@@ -74,9 +80,30 @@ pub struct LaneStatus {
     pub gone_withheld_nodes: u64,
     /// By an operator.
     pub ingest_paused: bool,
+    /// When the hub was last compared with the ledger; `None`: never, or no daemon runs.
+    #[serde(default)]
+    pub last_reconcile_unix_ms: Option<UnixMillis>,
+    /// Differences that it left.
+    #[serde(default)]
+    pub reconcile_unrepaired: u64,
+    /// Why the last comparison failed, if it did.
+    #[serde(default)]
+    pub reconcile_failure: Option<String>,
     /// The role that is assumed for it; `None`: the daemon's own identity, or no daemon runs.
     #[serde(default)]
     pub role_arn: Option<String>,
+}
+
+/// A queue that events come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventQueueStatus {
+    /// `account/region/name`.
+    pub queue: String,
+    /// `reading`, `paused`, `unavailable` or `held`.
+    pub state: String,
+    pub since_unix_ms: UnixMillis,
+    /// What SQS said last, if it can't be read.
+    pub note: Option<String>,
 }
 
 /// A pause that is in force.
@@ -142,7 +169,9 @@ impl BySeverity {
 
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.critical + self.high + self.medium + self.low + self.informational
+        [self.critical, self.high, self.medium, self.low, self.informational]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 }
 

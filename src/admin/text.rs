@@ -23,15 +23,19 @@ fn verdict(status: &Status, text: &mut String) {
     let attention = status.attention();
     let up = age(status.at_unix_ms.since(status.started_at_unix_ms).as_secs());
     let dry = if status.dry_run { ", dry run: nothing is sent" } else { "" };
+    let shard = status.shard.as_ref().map(|it| format!(", shard {it}")).unwrap_or_default();
     match attention.len() {
         0 => {
             let lanes = count(status.lanes.len() as u64, "lane");
-            let _ = writeln!(text, "OK: {lanes}, up {up}, version {}{dry}", status.version);
+            let _ = writeln!(text, "OK: {lanes}, up {up}, version {}{shard}{dry}", status.version);
         }
         number => {
             let matters = count(number as u64, "matter");
-            let _ =
-                writeln!(text, "ATTENTION: {matters}, up {up}, version {}{dry}", status.version);
+            let _ = writeln!(
+                text,
+                "ATTENTION: {matters}, up {up}, version {}{shard}{dry}",
+                status.version
+            );
         }
     }
     for sentence in attention {
@@ -118,6 +122,9 @@ fn totals(status: &Status, text: &mut String) {
         })
         .collect();
     let _ = writeln!(text, "queues      {}", queues.join(" · "));
+    for queue in &status.event_queues {
+        let _ = writeln!(text, "events      {} {}", queue.queue, queue.state);
+    }
     let _ = match &status.latency {
         Some(latency) => writeln!(
             text,

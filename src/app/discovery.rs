@@ -4,7 +4,10 @@
 //! Guarantees: what is configured under `[[lanes]]` stays as it is there; the last list that was
 //! read is kept in the state directory (0600) and serves while the organization can't be read, at
 //! the start too; a list without any account changes nothing. A lane given up is orphaned: what
-//! waits there is kept, and nothing is resolved.
+//! waits there is kept, nothing is resolved, and its hub is read back before anything is sent if it
+//! is ever served again.
+//!
+//! A daemon starts with the last list and asks from then on. A round asks once, before it starts.
 //!
 //! Deliberately doesn't know: what the lanes do.
 
@@ -26,13 +29,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    fleet::Fleet,
+    StartError,
+    fleet::{Fleet, Retiring},
     lanes::{self, Shared},
+    round,
 };
 use crate::{
     admin::status::DiscoveryStatus,
     aws::{Aws, AwsError},
-    config::{Config, DiscoveryConfig, LANES_MAX, LaneConfig, Role},
+    config::{Config, DiscoveryConfig, LANES_MAX, LaneConfig},
     pipeline::backoff::LaneBackoff,
     queue::QueueError,
     record::{AccountId, Lane, UnixMillis},
@@ -40,12 +45,14 @@ use crate::{
 
 /// Below the state directory.
 const FILE_NAME: &str = "discovery.json";
+/// Why a list is of no use.
+const NO_ACCOUNT: &str = "the organization lists no active account";
 
 /// The organization's accounts as they were last read.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Known {
+pub(super) struct Known {
     at_unix_ms: UnixMillis,
-    accounts: BTreeSet<AccountId>,
+    pub accounts: BTreeSet<AccountId>,
 }
 
 /// See the module.
@@ -58,24 +65,76 @@ pub(super) struct Discovery {
     /// Of the last list.
     accounts: BTreeSet<AccountId>,
     running: HashMap<Lane, CancellationToken>,
-    /// Lanes that were given up and whose tasks haven't ended.
-    ending: HashSet<Lane>,
+    /// Lanes that were given up and whose tasks haven't ended: kept out of service until then.
+    ending: HashMap<Lane, Option<Retiring>>,
+    is_round: bool,
     tasks: JoinSet<(Lane, Result<(), QueueError>)>,
 }
 
 /// The lanes that were served when the organization was last read; for when no daemon runs.
 pub(super) fn known_lanes(config: &Config) -> Vec<Lane> {
-    let Some(discovery) = &config.discovery else { return Vec::new() };
-    let known = read(&config.state_dir.join(FILE_NAME)).unwrap_or_default();
-    lanes_of(discovery, &known.accounts).into_iter().map(|config| config.lane).collect()
+    let Some(known) = last_list(config) else { return Vec::new() };
+    lanes_of(config, &known).into_iter().map(|config| config.lane).collect()
+}
+
+/// What a start knows of the organization: of a daemon the last list, of a round what AWS says, or
+/// the last list if that can't be had.
+pub(super) async fn at_start(
+    config: &Config,
+    aws: &Aws,
+    now: UnixMillis,
+    is_round: bool,
+) -> Result<Option<Known>, StartError> {
+    let Some(discovery) = &config.discovery else { return Ok(None) };
+    let last = last_list(config);
+    if !is_round {
+        return Ok(last);
+    }
+    let why = match list(aws, discovery).await {
+        Ok(accounts) if accounts.is_empty() => NO_ACCOUNT.to_string(),
+        Ok(accounts) => {
+            let known = Known { at_unix_ms: now, accounts: accounts.into_iter().collect() };
+            keep(config.state_dir.join(FILE_NAME), known.clone()).await;
+            return Ok(Some(known));
+        }
+        Err(error) => error.to_string(),
+    };
+    match last {
+        Some(last) => {
+            let last_read = last.at_unix_ms.to_rfc3339();
+            tracing::warn!(
+                why,
+                last_read,
+                "the organization's accounts can't be listed: those of the last list are served"
+            );
+            Ok(Some(last))
+        }
+        None => Err(StartError::Organization(why)),
+    }
+}
+
+/// The last list that was read, if there is one and it can be read.
+pub(super) fn last_list(config: &Config) -> Option<Known> {
+    config.discovery.as_ref()?;
+    let path = config.state_dir.join(FILE_NAME);
+    match read(&path) {
+        Ok(known) => Some(known),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the last list of accounts can't be read: the organization is asked anew");
+            None
+        }
+    }
 }
 
 impl Discovery {
+    /// `None` if it isn't configured.
     pub fn new(
         shared: Shared,
-        config: DiscoveryConfig,
         fleet: Arc<Fleet>,
-    ) -> (Self, watch::Receiver<DiscoveryStatus>) {
+        is_round: bool,
+    ) -> Option<(Self, watch::Receiver<DiscoveryStatus>)> {
+        let config = shared.config.discovery.clone()?;
         let (status, shown) = watch::channel(DiscoveryStatus::default());
         let path = shared.config.state_dir.join(FILE_NAME);
         let discovery = Self {
@@ -86,38 +145,34 @@ impl Discovery {
             status,
             accounts: BTreeSet::new(),
             running: HashMap::new(),
-            ending: HashSet::new(),
+            ending: HashMap::new(),
+            is_round,
             tasks: JoinSet::new(),
         };
-        (discovery, shown)
+        Some((discovery, shown))
     }
 
-    /// Takes the lanes of the last list into service. Calls nothing.
-    pub async fn begin(&mut self, shutdown: &CancellationToken) {
-        match read(&self.path) {
-            Ok(known) => {
-                self.note(&known);
-                self.accounts = known.accounts;
-                self.serve(shutdown).await;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the last list of accounts can't be read: the organization is asked anew");
-            }
+    /// Takes the lanes that the start knows into service. Calls nothing.
+    pub async fn begin(mut self, known: Option<Known>, shutdown: &CancellationToken) -> Self {
+        if let Some(known) = known {
+            self.note(&known);
+            self.accounts = known.accounts;
+            self.serve(shutdown).await;
         }
+        self
     }
 
     /// Looks after the lanes until shutdown or until the store has failed.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), QueueError> {
         let mut backoff = LaneBackoff::default();
-        let mut due = Instant::now();
+        let mut due = Instant::now() + if self.is_round { round::NEVER } else { Duration::ZERO };
         loop {
-            let listed = list(Arc::clone(&self.shared.aws), self.config.clone(), due);
+            let listed = list_at(due, Arc::clone(&self.shared.aws), self.config.clone());
             let listed = tokio::select! {
                 () = shutdown.cancelled() => break,
                 // What is being listed is listed anew: a lane seldom ends.
                 Some(ended) = self.tasks.join_next() => {
-                    self.ended(ended)?;
+                    self.ended(ended).await?;
                     self.serve(&shutdown).await;
                     continue;
                 }
@@ -126,7 +181,7 @@ impl Discovery {
             due = Instant::now()
                 + match listed {
                     Ok(accounts) if accounts.is_empty() => {
-                        self.failed("the organization lists no active account");
+                        self.failed(NO_ACCOUNT);
                         backoff.next_delay()
                     }
                     Ok(accounts) => {
@@ -148,14 +203,19 @@ impl Discovery {
         Ok(())
     }
 
-    fn ended(
+    async fn ended(
         &mut self,
         ended: Result<(Lane, Result<(), QueueError>), JoinError>,
     ) -> Result<(), QueueError> {
         match ended {
             Ok((lane, result)) => {
-                self.ending.remove(&lane);
-                result
+                result?;
+                if self.ending.contains_key(&lane) {
+                    // It may be another machine's before it is this one's again.
+                    self.shared.queues.begin_read_back(&lane).await?;
+                    self.ending.remove(&lane);
+                }
+                Ok(())
             }
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
@@ -163,11 +223,7 @@ impl Discovery {
 
     async fn take(&mut self, accounts: BTreeSet<AccountId>, shutdown: &CancellationToken) {
         let known = Known { at_unix_ms: self.shared.queues.clock().now(), accounts };
-        let (path, kept) = (self.path.clone(), known.clone());
-        let written = tokio::task::spawn_blocking(move || write(&path, &kept)).await;
-        if let Err(error) = written.map_err(io::Error::other).and_then(|written| written) {
-            tracing::warn!(path = %self.path.display(), %error, "the list of accounts can't be kept");
-        }
+        keep(self.path.clone(), known.clone()).await;
         let failure = self.status.borrow().failure.clone();
         if let Some(after) = failure {
             tracing::info!(after, "the organization can be read again");
@@ -179,7 +235,7 @@ impl Discovery {
 
     /// Serves the lanes of the accounts that are known, and no others.
     async fn serve(&mut self, shutdown: &CancellationToken) {
-        let wanted = lanes_of(&self.config, &self.accounts);
+        let wanted = own_lanes(&self.shared.config, &self.accounts);
         let gone: Vec<Lane> = {
             let names: BTreeSet<&Lane> = wanted.iter().map(|config| &config.lane).collect();
             self.running.keys().filter(|lane| !names.contains(lane)).cloned().collect()
@@ -188,11 +244,10 @@ impl Discovery {
             if let Some(stop) = self.running.remove(&lane) {
                 stop.cancel();
             }
-            self.fleet.remove(&lane);
-            self.ending.insert(lane.clone());
+            self.ending.insert(lane.clone(), self.fleet.give_up(&lane));
             tracing::warn!(%lane, "its account is no longer an active one of the organization: the lane is orphaned, what waits there is kept");
         }
-        let is_free = |lane: &Lane| self.fleet.is_free(lane) && !self.ending.contains(lane);
+        let is_free = |lane: &Lane| self.fleet.is_free(lane) && !self.ending.contains_key(lane);
         let new: Vec<LaneConfig> =
             wanted.into_iter().filter(|config| is_free(&config.lane)).collect();
         let room = LANES_MAX.saturating_sub(self.fleet.count());
@@ -203,7 +258,8 @@ impl Discovery {
                 "lanes of the organization are left out: divide them among daemons"
             );
         }
-        let spread = lanes::start_spread(new.len().min(room));
+        let spread =
+            if self.is_round { round::NEVER } else { lanes::start_spread(new.len().min(room)) };
         for config in new.into_iter().take(room) {
             self.spawn(config, spread, shutdown).await;
         }
@@ -251,32 +307,65 @@ impl Discovery {
     }
 }
 
-async fn list(
-    aws: Arc<Aws>,
-    config: DiscoveryConfig,
-    due: Instant,
+/// The accounts that are active now.
+pub(super) async fn list(
+    aws: &Aws,
+    discovery: &DiscoveryConfig,
 ) -> Result<Vec<AccountId>, AwsError> {
-    tokio::time::sleep_until(due).await;
-    let role = config.list_role.clone().map(lanes::assume_role);
-    let organization = aws.organization(config.partition(), role.as_ref()).await;
-    organization.active_accounts().await
+    let role = discovery.list_role.as_ref().map(lanes::assume_role);
+    aws.organization(discovery.partition(), role.as_ref()).await.active_accounts().await
 }
 
-fn lanes_of(config: &DiscoveryConfig, accounts: &BTreeSet<AccountId>) -> Vec<LaneConfig> {
-    let is_meant = |account: &&AccountId| {
-        (config.include.is_empty() || config.include.contains(account))
-            && !config.exclude.contains(account)
-    };
+async fn list_at(
+    due: Instant,
+    aws: Arc<Aws>,
+    discovery: DiscoveryConfig,
+) -> Result<Vec<AccountId>, AwsError> {
+    tokio::time::sleep_until(due).await;
+    list(&aws, &discovery).await
+}
+
+/// The lanes that a start takes into service: as many as there is room for beside those that are
+/// configured.
+pub(super) fn lanes_of(config: &Config, known: &Known) -> Vec<LaneConfig> {
+    let mut lanes = own_lanes(config, &known.accounts);
+    let configured = config.lanes.iter().flatten();
+    let own = configured.filter(|served| config.shard.shard.owns(&served.lane)).count();
+    lanes.truncate(LANES_MAX.saturating_sub(own));
+    lanes
+}
+
+/// This machine's lanes of these accounts, without those that are configured.
+fn own_lanes(config: &Config, accounts: &BTreeSet<AccountId>) -> Vec<LaneConfig> {
+    let mut lanes = all_lanes(config, accounts);
+    lanes.retain(|found| config.shard.shard.owns(&found.lane));
+    lanes
+}
+
+/// Every machine's lanes of these accounts, without those that are configured.
+pub(super) fn all_lanes(config: &Config, accounts: &BTreeSet<AccountId>) -> Vec<LaneConfig> {
+    let Some(discovery) = &config.discovery else { return Vec::new() };
+    let configured: HashSet<&Lane> = config.lanes.iter().flatten().map(|it| &it.lane).collect();
     let mut lanes = Vec::new();
-    for account in accounts.iter().filter(is_meant) {
-        for region in &config.regions {
+    for account in accounts.iter().filter(|account| discovery.is_meant(**account)) {
+        for region in &discovery.regions {
             let lane = Lane::new(*account, region.clone());
-            let arn = config.role.arn_for(&lane).expect("a name gives a role in every account");
-            let role = Role { arn, external_id: config.external_id.clone() };
+            if configured.contains(&lane) {
+                continue;
+            }
+            let role = discovery.role_in(&lane).expect("a name gives a role in every account");
             lanes.push(LaneConfig::new(lane, Some(role)));
         }
     }
     lanes
+}
+
+async fn keep(path: PathBuf, known: Known) {
+    let shown = path.clone();
+    let written = tokio::task::spawn_blocking(move || write(&path, &known)).await;
+    if let Err(error) = written.map_err(io::Error::other).and_then(|written| written) {
+        tracing::warn!(path = %shown.display(), %error, "the list of accounts can't be kept");
+    }
 }
 
 fn read(path: &Path) -> io::Result<Known> {

@@ -7,11 +7,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
-    pipeline::{deliver::LaneView, ingest::SweepStatus},
-    record::Lane,
+    pipeline::{
+        deliver::LaneView,
+        ingest::{GoneGate, SweepStatus, event::Hint},
+        reconcile::{ReconcileHandle, ReconcileStatus},
+    },
+    record::{Clock, Lane},
 };
 
 /// A lane that is served, and how to look at it.
@@ -23,6 +27,22 @@ pub struct ServedLane {
     pub trigger: Arc<Notify>,
     pub sweeps: watch::Receiver<SweepStatus>,
     pub view: watch::Receiver<LaneView>,
+    /// Has its hub compared with the ledger.
+    pub reconcile: ReconcileHandle,
+    pub reconciled: watch::Receiver<ReconcileStatus>,
+    pub(super) gone: Arc<GoneGate>,
+    pub(super) clock: Clock,
+    /// Hears what events tell of its nodes, where any can come.
+    pub(super) hints: Option<mpsc::Sender<Hint>>,
+}
+
+impl ServedLane {
+    /// A person says that what is withheld as gone is gone: the next complete sweep, which begins
+    /// now, resolves it, however much it is.
+    pub fn accept_gone(&self) {
+        self.gone.accept(self.clock.now());
+        self.trigger.notify_one();
+    }
 }
 
 /// See the module. A lane is served or being retired, never both.
@@ -74,8 +94,13 @@ impl Fleet {
         !inner.served.contains_key(lane) && !inner.retiring.contains(lane)
     }
 
-    pub(super) fn remove(&self, lane: &Lane) {
-        self.lock().served.remove(lane);
+    /// Takes a lane out of service, and keeps it out until what is given is dropped; `None` if it
+    /// wasn't served.
+    pub(super) fn give_up(self: &Arc<Self>, lane: &Lane) -> Option<Retiring> {
+        let mut inner = self.lock();
+        inner.served.remove(lane)?;
+        inner.retiring.insert(lane.clone());
+        Some(Retiring { fleet: Arc::clone(self), lane: lane.clone() })
     }
 
     pub(super) fn insert(&self, served: ServedLane) {

@@ -3,15 +3,25 @@
 //! - [`settings`]: what of the configuration each stage is told.
 //! - [`lanes`]: which lanes are served, and their tasks; [`fleet`]: those that are.
 //! - [`discovery`]: lanes of the organization's accounts.
+//! - [`events`]: which queues events come from.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
+//! - [`reconcile`]: comparing a hub with the ledger when an operator asks for it.
 //! - [`observe`]: gauges and status, from what the stages leave behind.
+//! - [`round`]: one sweep of each lane and its delivery, then no more.
+//! - [`dry_run`]: the same on a store of its own, without sending anything.
 //! - [`retire`]: a way to the hub of a lane that isn't served any more.
+//! - [`tenure`]: whether lanes have to be read back, and a sign of life for the next start.
 //! - [`watchdog`]: ends a process whose commits hang.
+//! - [`check`]: what must be so before a start, tried out.
 //! - [`offline`]: the same store, looked at while no daemon runs.
+//! - [`policy`]: what identities need to be granted for a configuration.
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
+pub mod check;
 mod discovery;
+pub mod dry_run;
+mod events;
 mod fleet;
 mod housekeeping;
 pub mod ingest;
@@ -19,8 +29,12 @@ mod lanes;
 pub mod maintenance;
 mod observe;
 pub mod offline;
+pub mod policy;
+mod reconcile;
 mod retire;
+pub mod round;
 mod settings;
+mod tenure;
 mod watchdog;
 
 use std::{
@@ -33,21 +47,21 @@ use std::{
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::fleet::ServedLane;
 use self::{discovery::Discovery, fleet::Fleet, observe::Observer};
+pub use self::{events::ServedQueue, fleet::ServedLane};
 use crate::{
     admin::{
         handler::Admin,
         http::{HttpState, StatusSource as _, serve},
         socket,
-        status::{DiscoveryStatus, Status},
+        status::Status,
     },
     aws::{Aws, AwsError},
     config::Config,
     failpoint::{self, FailPoint},
     metrics::{BuildInfo, Metrics},
     migrations,
-    pipeline::{session::Checks, transform::Transform, validate::Validate},
+    pipeline::{deliver::Preview, session::Checks, transform::Transform, validate::Validate},
     queue::{QueueError, Queues, Retention},
     record::{Clock, Lane, UnixMillis},
     store::{self, OpenError, OpenOptions, SpaceLimits, Store, StoreError},
@@ -65,6 +79,16 @@ pub struct Options {
     pub listen: bool,
 }
 
+/// What an app is started for.
+enum Purpose {
+    Daemon,
+    /// One round, which begins each lane's sweep itself. With `preview`, findings end there instead
+    /// of in their hubs.
+    Round {
+        preview: Option<Preview>,
+    },
+}
+
 /// Why a daemon could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -76,6 +100,10 @@ pub enum StartError {
         "no lanes are configured, so patchferry serves the caller's own account and Region; but whose account that is can't be found out"
     )]
     Identity(#[source] AwsError),
+    #[error(
+        "the organization's accounts can't be listed, and no list of an earlier time is kept: {0}"
+    )]
+    Organization(String),
     #[error(
         "no Region is set: set AWS_REGION, or a profile with a Region, or [[lanes]] in the configuration"
     )]
@@ -122,6 +150,10 @@ pub fn open_queues(
 impl App {
     /// Opens the store, finds out the lanes, and starts all stages.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        Self::start_as(options, Purpose::Daemon).await
+    }
+
+    async fn start_as(options: Options, purpose: Purpose) -> Result<Self, StartError> {
         let Options { config, aws, clock, listen } = options;
         let started_at = clock.now();
         let (state_dir, limits) = (config.state_dir.clone(), settings::space(&config));
@@ -140,26 +172,47 @@ impl App {
         watchdog::watch(&queues.store().pulse());
 
         let shutdown = CancellationToken::new();
+        let is_round = matches!(purpose, Purpose::Round { .. });
         let lane_configs = lanes::resolve(&config, &aws).await?;
+        let organization = discovery::at_start(&config, &aws, started_at, is_round).await?;
+        let found = organization.as_ref().map(|known| discovery::lanes_of(&config, known));
+        let served = [lane_configs.clone(), found.unwrap_or_default()].concat();
+        let owner = tenure::take_up(&queues, &served, config.shard).await?;
         let mut tasks = JoinSet::new();
+        tasks.spawn(tenure::run(queues.clone(), owner, shutdown.clone()));
         spawn_middle(&mut tasks, &queues, &metrics, &config, &shutdown);
         let retention = Retention { receipts_kept: config.store.receipts_kept };
         tasks.spawn(housekeeping::run(queues.clone(), retention, shutdown.clone()));
         let config = Arc::new(config);
+        let (spread, preview) = match purpose {
+            Purpose::Daemon => (lanes::start_spread(served.len()), None),
+            Purpose::Round { preview } => (round::NEVER, preview),
+        };
         let shared = lanes::Shared {
             config: Arc::clone(&config),
             aws: Arc::new(aws),
             queues: queues.clone(),
             metrics: Arc::clone(&metrics),
             checks: Checks::default(),
+            preview,
         };
         let fleet = Arc::new(Fleet::default());
-        let spread = lanes::start_spread(lane_configs.len());
         for lane in lane_configs {
             fleet.insert(lanes::spawn(&mut tasks, lane, &shared, spread, &shutdown).await);
         }
-        let discovery = discover(&mut tasks, &config, &shared, &fleet, &shutdown).await;
-        let observer = Arc::new(Observer::new(shared, Arc::clone(&fleet), discovery, started_at));
+        let discovery = Discovery::new(shared.clone(), Arc::clone(&fleet), is_round);
+        let discovery = match discovery {
+            Some((discovery, status)) => {
+                let begun = discovery.begin(organization, &shutdown).await;
+                tasks.spawn(begun.run(shutdown.clone()));
+                Some(status)
+            }
+            None => None,
+        };
+        let event_queues = events::spawn(&mut tasks, &fleet, &shared, &shutdown);
+        let observer =
+            Observer::new(shared, Arc::clone(&fleet), event_queues, discovery, started_at);
+        let observer = Arc::new(observer);
         observer.refresh().await;
 
         let mut app = Self {
@@ -217,6 +270,11 @@ impl App {
 
     pub fn lane(&self, lane: &Lane) -> Option<Arc<ServedLane>> {
         self.fleet.get(lane)
+    }
+
+    /// Queues that events come from.
+    pub fn event_queues(&self) -> &[ServedQueue] {
+        &self.observer.event_queues
     }
 
     pub fn queues(&self) -> &Queues {
@@ -299,21 +357,6 @@ pub enum Failure {
     Store(#[source] StoreError),
     #[error("a stage has failed, a defect: {0}")]
     Stage(String),
-}
-
-/// Starts discovery, if it is configured: with the lanes of the last list.
-async fn discover(
-    tasks: &mut JoinSet<Result<(), QueueError>>,
-    config: &Config,
-    shared: &lanes::Shared,
-    fleet: &Arc<Fleet>,
-    shutdown: &CancellationToken,
-) -> Option<watch::Receiver<DiscoveryStatus>> {
-    let discovery = config.discovery.clone()?;
-    let (mut discovery, status) = Discovery::new(shared.clone(), discovery, Arc::clone(fleet));
-    discovery.begin(shutdown).await;
-    tasks.spawn(discovery.run(shutdown.clone()));
-    Some(status)
 }
 
 fn spawn_middle(

@@ -7,23 +7,25 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    fleet::Fleet,
+    ServedQueue,
+    fleet::{Fleet, ServedLane},
     ingest::{RunningIngest, Taking},
     lanes::Shared,
-    offline,
+    offline, reconcile,
     retire::{self, Ground},
     watchdog,
 };
 use crate::{
     admin::{
         command::{Refusal, RefusalKind},
+        commands::reconcile::{ReconcileLane, Reconciled},
         handler::{GivenRole, Host, Opening},
         http::{Health, StatusSource},
-        status::{DiscoveryStatus, LaneStatus, QueueStatus, Status, StoreStatus},
+        status::{DiscoveryStatus, EventQueueStatus, LaneStatus, QueueStatus, Status, StoreStatus},
     },
     aws::Aws,
     config::Config,
-    metrics::{LaneState, Metrics, PauseReason, Queue, StoreAlarm},
+    metrics::{EventQueueState, Label as _, LaneState, Metrics, PauseReason, Queue, StoreAlarm},
     queue::{PauseWhat, QueueError, Queues},
     record::{Lane, Reason, Severity, Stage, UnixMillis},
     store::Pause,
@@ -38,6 +40,7 @@ pub(super) struct Observer {
     pub metrics: Arc<Metrics>,
     pub started_at: UnixMillis,
     fleet: Arc<Fleet>,
+    pub event_queues: Vec<ServedQueue>,
     ingest: RunningIngest,
     discovery: Option<watch::Receiver<DiscoveryStatus>>,
     config: Arc<Config>,
@@ -48,12 +51,13 @@ impl Observer {
     pub fn new(
         shared: Shared,
         fleet: Arc<Fleet>,
+        event_queues: Vec<ServedQueue>,
         discovery: Option<watch::Receiver<DiscoveryStatus>>,
         started_at: UnixMillis,
     ) -> Self {
-        let Shared { config, aws, queues, metrics, checks: _ } = shared;
+        let Shared { config, aws, queues, metrics, checks: _, preview: _ } = shared;
         let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), Arc::clone(&fleet));
-        Self { queues, metrics, started_at, fleet, ingest, discovery, config, aws }
+        Self { queues, metrics, started_at, fleet, event_queues, ingest, discovery, config, aws }
     }
 
     pub async fn run(&self, shutdown: CancellationToken) {
@@ -103,8 +107,10 @@ impl Observer {
         let stubborn: u64 =
             lanes.iter().map(|lane| self.queues.lane(lane).stubborn_findings()).sum();
         metrics.stubborn_findings.set(f64_of(stubborn));
+        metrics.reconcile_oldest_age_seconds.set(f64_of(self.reconcile_oldest_age_seconds()));
         self.refresh_store();
         self.refresh_pauses();
+        self.refresh_event_queues();
         Ok(())
     }
 
@@ -123,6 +129,15 @@ impl Observer {
             gauges.set_state(LaneState::Orphaned);
         }
         Ok(())
+    }
+
+    /// Of the lane that was compared longest ago; the start counts where none was.
+    fn reconcile_oldest_age_seconds(&self) -> u64 {
+        let now = self.queues.clock().now();
+        let lanes = self.fleet.all();
+        let last = |lane: &ServedLane| lane.reconciled.borrow().last_complete_at;
+        let oldest = lanes.iter().map(|lane| last(lane).unwrap_or(self.started_at)).min();
+        oldest.map_or(0, |at| now.since(at).as_secs())
     }
 
     fn refresh_store(&self) {
@@ -154,10 +169,34 @@ impl Observer {
         gauge.set(if paused { 1.0 } else { 0.0 });
     }
 
+    fn refresh_event_queues(&self) {
+        let states: Vec<EventQueueState> =
+            self.event_queues.iter().map(|queue| queue.status.borrow().state).collect();
+        for state in EventQueueState::VALUES {
+            let queues = states.iter().filter(|it| *it == state).count();
+            self.metrics.event_queues[*state].set(f64_of(queues as u64));
+        }
+    }
+
+    fn event_queues(&self) -> Vec<EventQueueStatus> {
+        let shown = self.event_queues.iter().map(|queue| {
+            let status = queue.status.borrow().clone();
+            EventQueueStatus {
+                queue: queue.name.clone(),
+                state: status.state.value().into(),
+                since_unix_ms: status.since,
+                note: status.note,
+            }
+        });
+        shown.collect()
+    }
+
     async fn current_status(&self) -> Result<Status, QueueError> {
         let mut status = offline::status(&self.queues, self.started_at).await?;
         status.latency = self.metrics.latency_summary();
         status.discovery = self.discovery.as_ref().map(|discovery| discovery.borrow().clone());
+        status.event_queues = self.event_queues();
+        status.shard = offline::shard_of(self.config.shard.shard);
         for lane in &mut status.lanes {
             self.complete_lane(lane);
         }
@@ -183,7 +222,12 @@ impl Observer {
         status.nodes.compliant = report.compliant as u64;
         status.nodes.never_scanned = report.never_scanned as u64;
         status.nodes.stale = report.stale as u64;
+        status.gone_withheld_nodes = sweeps.gone.withheld as u64;
         status.poll_interval_seconds = sweeps.next_interval.as_secs();
+        let reconciled = looked.reconciled.borrow();
+        status.last_reconcile_unix_ms = reconciled.last_complete_at;
+        status.reconcile_unrepaired = reconciled.unrepaired;
+        status.reconcile_failure.clone_from(&reconciled.failure);
     }
 }
 
@@ -261,12 +305,20 @@ impl Host for Observer {
     fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
         Box::pin(async move { self.ingest.take(first_line, &lines).await })
     }
+
+    fn reconcile(
+        &self,
+        asked: ReconcileLane,
+    ) -> Pin<Box<dyn Future<Output = Result<Reconciled, Refusal>> + Send + '_>> {
+        Box::pin(reconcile::reconcile(self.fleet.get(&asked.lane), asked))
+    }
 }
 
 /// Why a lane can't be retired.
 pub(super) fn still_served(lane: &Lane) -> Refusal {
     let text = format!(
-        "lane {lane} is configured: take it out of [[lanes]] and restart the daemon, then retire it"
+        "lane {lane} is served: take it out of [[lanes]], or exclude its account from [discovery], and \
+         restart the daemon, then retire it"
     );
     Refusal::new(RefusalKind::NotNow, text)
 }
@@ -277,6 +329,7 @@ fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
         started_at_unix_ms: started_at,
         at_unix_ms: now,
         dry_run: false,
+        shard: None,
         lanes: Vec::new(),
         queues: Vec::<QueueStatus>::new(),
         accounting: crate::metrics::Accounting::default(),
@@ -286,12 +339,12 @@ fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
         ingest_paused: Vec::new(),
         pauses: Vec::new(),
         discovery: None,
+        event_queues: Vec::new(),
         store: StoreStatus::default(),
     }
 }
 
 fn queue_label(name: &str) -> Option<Queue> {
-    use crate::metrics::Label as _;
     Queue::VALUES.iter().copied().find(|queue| queue.value() == name)
 }
 

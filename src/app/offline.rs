@@ -8,11 +8,13 @@ use super::{
     discovery,
     ingest::{StoppedIngest, Taking},
     observe::still_served,
+    reconcile,
     retire::{self, Ground},
 };
 use crate::{
     admin::{
         command::{Refusal, RefusalKind},
+        commands::reconcile::{ReconcileLane, Reconciled},
         handler::{Admin, GivenRole, Host, Opening},
         status::{
             BySeverity, DeadLetterCount, LaneStatus, NodeCounts, PauseStatus, QueueStatus, Status,
@@ -23,7 +25,7 @@ use crate::{
     config::Config,
     metrics::{Accounting, BuildInfo, LaneState, Metrics},
     queue::{PauseWhat, QueueError, Queues},
-    record::{Lane, Severity, UnixMillis},
+    record::{Lane, Severity, Shard, UnixMillis},
 };
 
 /// A store that no daemon works on.
@@ -39,7 +41,11 @@ impl Host for Still {
     }
 
     fn status(&self) -> Pin<Box<dyn Future<Output = Result<Status, QueueError>> + Send + '_>> {
-        Box::pin(status(&self.queues, self.queues.clock().now()))
+        Box::pin(async {
+            let mut status = status(&self.queues, self.queues.clock().now()).await?;
+            status.shard = shard_of(self.config.shard.shard);
+            Ok(status)
+        })
     }
 
     fn served(&self) -> Vec<Lane> {
@@ -82,6 +88,13 @@ impl Host for Still {
     fn ingest(&self, first_line: u64, lines: Vec<String>) -> Taking<'_> {
         Box::pin(async move { self.ingest.take(first_line, &lines).await })
     }
+
+    fn reconcile(
+        &self,
+        asked: ReconcileLane,
+    ) -> Pin<Box<dyn Future<Output = Result<Reconciled, Refusal>> + Send + '_>> {
+        Box::pin(reconcile::reconcile(None, asked))
+    }
 }
 
 /// Carries out the operator's commands on a store that no daemon works on.
@@ -89,6 +102,11 @@ pub fn admin(queues: Queues, config: Config) -> Admin {
     let ingest = StoppedIngest::new(queues.clone(), config.clone());
     let host = Arc::new(Still { queues: queues.clone(), config: config.clone(), ingest });
     Admin::new(queues, config, host, CancellationToken::new())
+}
+
+/// Which machine this is, where there are several.
+pub(super) fn shard_of(shard: Shard) -> Option<String> {
+    shard.is_divided().then(|| shard.to_string())
 }
 
 /// The store's counters, as the metrics want them.
@@ -173,6 +191,7 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
         started_at_unix_ms: started_at,
         at_unix_ms: queues.clock().now(),
         dry_run: false,
+        shard: None,
         lanes,
         queues: self::queues(queues).await?,
         accounting: accounting(queues),
@@ -182,6 +201,7 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
         ingest_paused,
         pauses: PauseStatus::all(queues),
         discovery: None,
+        event_queues: Vec::new(),
         store: StoreStatus {
             live_bytes: space.live_bytes,
             max_bytes: space.live_bytes_max,
@@ -211,6 +231,9 @@ async fn lane_status(queues: &Queues, lane: Lane) -> Result<LaneStatus, QueueErr
         last_complete_sweep_unix_ms: None,
         poll_interval_seconds: 0,
         gone_withheld_nodes: 0,
+        last_reconcile_unix_ms: None,
+        reconcile_unrepaired: 0,
+        reconcile_failure: None,
         ingest_paused: state.ingest_paused().is_some(),
         role_arn: None,
         lane,

@@ -60,6 +60,7 @@ pub(super) async fn open(
         metrics: Arc::clone(ground.metrics),
         settings: settings::deliver(ground.config, false),
         view: view_sender,
+        preview: None,
     };
     let stop = CancellationToken::new();
     let delivery = tokio::spawn(delivery.run(stop.clone()));
@@ -81,10 +82,10 @@ fn role_for(config: &Config, lane: &Lane, given: Option<GivenRole>) -> Option<As
     }
     let mut configured = config.lanes.iter().flatten();
     if let Some(same) = configured.find(|known| known.lane.account == lane.account) {
-        return same.role.clone().map(lanes::assume_role);
+        return same.role.as_ref().map(lanes::assume_role);
     }
     let discovery = config.discovery.as_ref()?;
-    discovery.role_in(lane).map(lanes::assume_role)
+    discovery.role_in(lane).as_ref().map(lanes::assume_role)
 }
 
 impl LaneWay {

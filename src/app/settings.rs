@@ -5,13 +5,16 @@ use std::time::Duration;
 use crate::{
     config::{self, Config},
     pipeline::{
-        deliver, ingest,
+        deliver, ingest, reconcile,
         transform::{Identity, Policy},
         validate::UnspecifiedSeverity,
     },
-    record::{RenderPolicy, Template},
+    record::{Region, RenderPolicy, Template},
     store::SpaceLimits,
 };
+
+/// A lane's task looks around twice a minute; what is shorter than this is no absence.
+const ABSENCE_MIN: Duration = Duration::from_secs(60);
 
 pub(super) fn space(config: &Config) -> SpaceLimits {
     SpaceLimits {
@@ -50,13 +53,35 @@ pub(super) fn policy(config: &Config) -> Policy {
     }
 }
 
-pub(super) fn ingest(config: &Config, start_spread: Duration) -> ingest::Settings {
+pub(super) fn ingest(config: &Config, region: &Region, start_spread: Duration) -> ingest::Settings {
     ingest::Settings {
         start_spread,
-        poll_interval: config.ingest.poll_interval,
+        poll_interval: config.poll_interval(region),
         patch_details: config.ingest.patch_details,
         refresh_after: config.finding.refresh_after,
         policy: policy(config).fingerprint(),
+    }
+}
+
+pub(super) fn reconcile(config: &Config) -> reconcile::Settings {
+    reconcile::Settings {
+        interval: config.reconcile.interval,
+        repair: config.reconcile.repair,
+        product_arn: config.finding.product_arn.as_ref().map(ToString::to_string),
+        one_per_node: config.finding.identity == config::Identity::Node,
+        resolves: config.finding.resolve,
+    }
+}
+
+pub(super) fn gone(config: &Config) -> ingest::gone::Settings {
+    // A finding per operation is told once and never again: AWS's way.
+    let is_kept = config.finding.identity == config::Identity::Node;
+    ingest::gone::Settings {
+        resolves: config.finding.resolve,
+        asks_cloud_control: config.ingest.cloud_control,
+        gone_after: config.finding.gone_after,
+        refresh_after: is_kept.then_some(config.finding.refresh_after),
+        cloud_control_requests_per_second: config.ingest.ssm_requests_per_second,
     }
 }
 
@@ -68,6 +93,7 @@ pub(super) fn deliver(config: &Config, hub_off: bool) -> deliver::Settings {
         in_flight_max: usize::try_from(config.deliver.max_in_flight_requests).unwrap_or(1),
         probe_interval: config.deliver.probe_interval,
         product_arn: config.finding.product_arn.as_ref().map(ToString::to_string),
+        absence_max: config.shard.lease.max(ABSENCE_MIN),
         reads_back: config.finding.identity == config::Identity::Node,
     }
 }

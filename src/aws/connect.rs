@@ -16,13 +16,17 @@ use aws_config::{BehaviorVersion, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_sts::config::{IdentityCache, retry::RetryPartition};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
-use aws_types::sdk_config::SharedTimeSource;
+use aws_types::{
+    os_shim_internal::{Env, Fs},
+    sdk_config::SharedTimeSource,
+};
 
 use super::{
-    AwsError, CloudControl, Fault, HoldReason, SecurityHub, Ssm,
+    AwsError, ClockOffset, CloudControl, Fault, HoldReason, SecurityHub, Sqs, Ssm,
     classify::classify,
+    clock::DateWatch,
     credentials::{CachedCredentials, RENEWAL_MARGIN},
-    http::{self, CONNECT_TIMEOUT, HttpSetupError},
+    http::{self, CONNECT_TIMEOUT, CaBundle, HttpSetupError},
     organizations::{self, Organizations},
 };
 use crate::record::{AccountId, Lane, Partition, Region, Text};
@@ -78,8 +82,12 @@ impl Aws {
     /// Reads the environment. Credentials are loaded when they are first needed; a missing
     /// Region may be asked from the instance metadata service here.
     pub async fn load() -> Result<Self, HttpSetupError> {
+        let bundle = match CaBundle::from_env() {
+            Some(bundle) => Some(bundle),
+            None => bundle_of_profile().await,
+        };
         let base = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http::client()?)
+            .http_client(http::client(bundle.as_ref())?)
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
             .load()
             .await;
@@ -122,19 +130,28 @@ impl Aws {
 
     /// Whose the ambient credentials are (`GetCallerIdentity`, which needs no permission).
     pub async fn caller_identity(&self) -> Result<CallerIdentity, AwsError> {
+        self.identity().await.0
+    }
+
+    /// The same, and how far this machine's clock is from AWS's, if AWS has answered at all.
+    pub async fn identity(&self) -> (Result<CallerIdentity, AwsError>, Option<ClockOffset>) {
         if self.base.region().is_none() {
             let fault = Fault::Held {
                 reason: HoldReason::Misconfigured,
                 detail: "no Region is set: give AWS_REGION or a profile with one".into(),
             };
-            return Err(AwsError { operation: "GetCallerIdentity", lane: None, fault });
+            let error = AwsError { operation: "GetCallerIdentity", lane: None, fault };
+            return (Err(error), None);
         }
-        caller_identity(&sts_client(&self.config(None, None), "ambient"), None).await
+        let sts = sts_client(&self.config(None, None), "ambient");
+        let dates = DateWatch::default();
+        let identity = caller_identity(&sts, None, &dates).await;
+        (identity, dates.offset())
     }
 
     /// The clients of one lane. Calls nothing.
     pub async fn lane(&self, lane: &Lane, role: Option<&AssumeRole>) -> LaneClients {
-        let config = self.config_as(&lane.region, role).await;
+        let config = self.config_in(&lane.region, role).await;
         let partition = lane.to_string();
         LaneClients {
             ssm: Ssm::new(&config, lane.clone()),
@@ -143,6 +160,24 @@ impl Aws {
             lane: lane.clone(),
             sts: sts_client(&config, &partition),
         }
+    }
+
+    /// The client of one queue. Calls nothing.
+    pub async fn queue(&self, url: &str, region: &Region, role: Option<&AssumeRole>) -> Sqs {
+        Sqs::new(&self.config_in(region, role).await, url)
+    }
+
+    /// The client of one queue with credentials loaded anew.
+    pub async fn renewed_queue(
+        &self,
+        url: &str,
+        region: &Region,
+        role: Option<&AssumeRole>,
+    ) -> Sqs {
+        if let Some(ambient) = &self.ambient {
+            ambient.forget().await;
+        }
+        self.queue(url, region, role).await
     }
 
     /// The clients of one lane with credentials loaded anew: what to use after AWS called the
@@ -162,11 +197,11 @@ impl Aws {
         role: Option<&AssumeRole>,
     ) -> Organizations {
         let region = organizations::region_of(partition);
-        Organizations::new(&self.config_as(&region, role).await, partition)
+        Organizations::new(&self.config_in(&region, role).await, partition)
     }
 
     /// The base with a Region, and the credentials of a role or else the ambient ones.
-    async fn config_as(&self, region: &Region, role: Option<&AssumeRole>) -> SdkConfig {
+    async fn config_in(&self, region: &Region, role: Option<&AssumeRole>) -> SdkConfig {
         let config = self.config(Some(region), self.ambient_provider());
         let Some(role) = role else { return config };
         let assumed = AssumeRoleProvider::builder(&role.role_arn)
@@ -217,7 +252,15 @@ impl LaneClients {
 
     /// The account that the lane's credentials belong to.
     pub async fn caller_account(&self) -> Result<AccountId, AwsError> {
-        caller_identity(&self.sts, Some(&self.lane)).await.map(|identity| identity.account)
+        self.identity().await.0.map(|identity| identity.account)
+    }
+
+    /// Whose the lane's credentials are, and how far this machine's clock is from AWS's, if AWS
+    /// has answered at all.
+    pub async fn identity(&self) -> (Result<CallerIdentity, AwsError>, Option<ClockOffset>) {
+        let dates = DateWatch::default();
+        let identity = caller_identity(&self.sts, Some(&self.lane), &dates).await;
+        (identity, dates.offset())
     }
 
     /// Fails with [`HoldReason::ForeignAccount`] if the credentials aren't the lane's account's.
@@ -241,6 +284,15 @@ impl fmt::Debug for LaneClients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LaneClients").field("lane", &self.lane).finish_non_exhaustive()
     }
+}
+
+/// `ca_bundle` of the profile in use. A profile that can't be read is told of when it is needed.
+#[allow(clippy::default_trait_access, reason = "the type has no name in a crate of ours")]
+async fn bundle_of_profile() -> Option<CaBundle> {
+    let (fs, env) = (Fs::real(), Env::real());
+    let profiles = aws_config::profile::load(&fs, &env, &Default::default(), None).await.ok()?;
+    let path = profiles.get("ca_bundle").filter(|path| !path.is_empty())?;
+    Some(CaBundle { named_by: "the profile's ca_bundle", path: path.into() })
 }
 
 /// The retry quota of one client of one lane.
@@ -271,11 +323,12 @@ fn sts_client(config: &SdkConfig, partition: &str) -> aws_sdk_sts::Client {
 async fn caller_identity(
     sts: &aws_sdk_sts::Client,
     lane: Option<&Lane>,
+    dates: &DateWatch,
 ) -> Result<CallerIdentity, AwsError> {
     const OPERATION: &str = "GetCallerIdentity";
     let failed = |fault| AwsError { operation: OPERATION, lane: lane.cloned(), fault };
-    let answer =
-        sts.get_caller_identity().send().await.map_err(|error| failed(classify(&error)))?;
+    let request = sts.get_caller_identity().customize().interceptor(dates.clone());
+    let answer = request.send().await.map_err(|error| failed(classify(&error)))?;
     let (account, arn) = (answer.account().unwrap_or_default(), answer.arn().unwrap_or_default());
     match (account.parse(), partition_of_arn(arn)) {
         (Ok(account), Some(partition)) => {

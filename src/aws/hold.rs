@@ -73,8 +73,8 @@ impl HoldReason {
             }
             Self::ClockSkewed => "set this machine's clock, e.g. with chrony",
             Self::AccessDenied => {
-                "grant the permission named (README.md has the policy) and check \
-                 the role's trust"
+                "`patchferry check` names the permission that is missing, `patchferry iam-policy` \
+                 prints the policy that grants it"
             }
             Self::ForeignAccount => "give the lane a `role_arn` in its own account",
             Self::HubOff => "enable Security Hub CSPM in this account and Region",

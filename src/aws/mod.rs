@@ -18,22 +18,29 @@
 //! [`organizations`] the organization's accounts ·
 //! [`ssm`] reads a lane's fleet · [`cloud_control`] asks whether an instance still exists, over
 //! `signed`, a client without shapes · [`asff`] renders findings · [`security_hub`] writes and
-//! reads the hub · [`digest`] a patch list in one number.
+//! reads the hub · [`sqs`] an events queue · [`digest`] a patch list in one number · [`permissions`]
+//! every action that is needed, [`denial`] what AWS says of a missing one, [`preflight`] and [`clock`]
+//! what else is asked before a start.
 
 pub mod asff;
 mod classify;
+pub mod clock;
 pub mod cloud_control;
 pub mod connect;
 mod credentials;
+pub mod denial;
 pub mod digest;
 pub mod fault;
 pub mod hold;
 mod http;
 pub mod organizations;
 mod page;
+pub mod permissions;
+pub mod preflight;
 mod read_back;
 pub mod security_hub;
 mod signed;
+pub mod sqs;
 pub mod ssm;
 mod ssm_rows;
 
@@ -41,6 +48,7 @@ mod ssm_rows;
 mod tests;
 
 pub use asff::{Rendered, render};
+pub use clock::ClockOffset;
 pub use cloud_control::{CloudControl, InstanceFate};
 pub use connect::{AssumeRole, Aws, CallerIdentity, LaneClients};
 pub use digest::patch_digest;
@@ -52,4 +60,5 @@ pub use page::Page;
 pub use security_hub::{
     FailedFinding, HubQuery, HubRecord, HubSwitch, HubWorkflow, ImportReply, SecurityHub,
 };
-pub use ssm::{ComplianceRow, NodeRow, PatchRow, PatchStateRow, Ssm};
+pub use sqs::{FailedEntry, QueueMessage, Receipt, Sqs};
+pub use ssm::{ComplianceRow, ItemRow, NodeRow, PatchRow, PatchStateRow, Ssm};

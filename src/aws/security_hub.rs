@@ -9,11 +9,16 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use aws_config::SdkConfig;
-use aws_sdk_securityhub::{Client, operation::RequestId, types::ImportFindingsError};
+use aws_sdk_securityhub::{
+    Client,
+    operation::RequestId,
+    types::{AwsSecurityFinding, ImportFindingsError},
+};
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 
 use super::{
     AwsError, Fault, HoldReason, Page, Rendered, Unavailability,
+    asff::fields::{Fields, fields},
     classify::{classify, is_not_subscribed},
     connect::retry_partition,
     http::CONNECT_TIMEOUT,
@@ -136,8 +141,8 @@ pub enum HubSwitch {
 /// One lane's hub. Cheap to clone.
 #[derive(Clone)]
 pub struct SecurityHub {
-    client: Client,
-    lane: Arc<Lane>,
+    pub(super) client: Client,
+    pub(super) lane: Arc<Lane>,
 }
 
 impl SecurityHub {
@@ -191,22 +196,34 @@ impl SecurityHub {
         })
     }
 
+    /// Ids and fields of the findings that a query for some Ids finds: all of one page.
+    pub async fn get_fields(&self, query: &HubQuery) -> Result<Vec<(String, Fields)>, AwsError> {
+        let answer = self
+            .client
+            .get_findings()
+            .filters(read_back::filters(query))
+            .max_results(PAGE_FINDINGS_MAX)
+            .send()
+            .await
+            .map_err(|error| self.failed("GetFindings", classify(&error)))?;
+        let named =
+            |finding: &AwsSecurityFinding| Some((finding.id()?.to_owned(), fields(finding)));
+        Ok(answer.findings().iter().filter_map(named).collect())
+    }
+
     /// Whether the hub is on.
     pub async fn describe_hub(&self) -> Result<HubSwitch, AwsError> {
-        let Err(error) = self.client.describe_hub().send().await else {
+        let Err(error) = self.enabled_since().await else {
             return Ok(HubSwitch::On);
         };
-        match classify(&error) {
+        match error.fault {
             Fault::Held { reason: HoldReason::HubOff, .. } => Ok(HubSwitch::Off),
-            Fault::Refused { code, .. } if code.as_str() == "ResourceNotFoundException" => {
-                Ok(HubSwitch::Off)
-            }
             Fault::Held { reason: HoldReason::AccessDenied, .. } => Ok(HubSwitch::Denied),
-            fault => Err(self.failed("DescribeHub", fault)),
+            _ => Err(error),
         }
     }
 
-    fn failed(&self, operation: &'static str, fault: Fault) -> AwsError {
+    pub(super) fn failed(&self, operation: &'static str, fault: Fault) -> AwsError {
         AwsError { operation, lane: Some(Lane::clone(&self.lane)), fault }
     }
 }

@@ -18,7 +18,10 @@ use std::{
 use aws_config::SdkConfig;
 use aws_sdk_ssm::{
     Client,
-    types::{ComplianceQueryOperatorType, ComplianceStringFilter, PatchOrchestratorFilter},
+    types::{
+        AssociationFilter, AssociationFilterKey, ComplianceQueryOperatorType,
+        ComplianceStringFilter, InstanceInformationStringFilter, PatchOrchestratorFilter,
+    },
 };
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 
@@ -27,11 +30,11 @@ use super::{
     http::CONNECT_TIMEOUT, ssm_rows,
 };
 use crate::record::{
-    Lane, NodeId, PatchDetail, Text,
-    observation::{NodeInfo, RawCompliance, RawPatchState},
+    Lane, NodeId, PatchDetail, Text, UnixMillis,
+    observation::{ASSOCIATION_DOCUMENT, NodeInfo, RawCompliance, RawPatchState},
 };
 
-/// Rows of a page: the most that all four operations take. (`DescribeInstancePatches` is modelled
+/// Rows of a page: the most that all operations take. (`DescribeInstancePatches` is modelled
 /// up to 100, but the service has refused more than 50: flanksource/config-db#35.)
 pub const PAGE_ROWS_MAX: u16 = 50;
 /// Node ids of one `DescribeInstancePatchStates` call (SSM model, `InstanceIdList`).
@@ -43,7 +46,7 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 const NON_COMPLIANT_STATES: [&str; 4] =
     ["Missing", "Failed", "InstalledRejected", "InstalledPendingReboot"];
 
-/// A `ListResourceComplianceSummaries` row of type `Patch`.
+/// A `ListResourceComplianceSummaries` row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComplianceRow {
     /// As AWS gave it.
@@ -67,6 +70,44 @@ pub struct PatchStateRow {
     pub state: RawPatchState,
 }
 
+/// A `ListComplianceItems` row of type `Patch` that makes its node non-compliant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemRow {
+    /// By the baseline's compliance level.
+    pub severity: Text<32>,
+    pub execution_id: Option<Text<100>>,
+    pub execution_type: Option<Text<50>>,
+    pub execution_time: Option<UnixMillis>,
+}
+
+/// A `ListAssociations` row whose document is `AWS-RunPatchBaselineAssociation`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssociationRow {
+    pub id: Text<64>,
+    /// On whichever node.
+    pub last_run: Option<UnixMillis>,
+}
+
+/// A `ListComplianceItems` row of type `Association`. It has a time, too, but that moves whenever
+/// any association of the node runs (SSM model, `ComplianceItem.ExecutionSummary`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssociationItem {
+    pub association: Text<64>,
+    pub document: Option<Text<128>>,
+    /// `COMPLIANT`, `NON_COMPLIANT` or nothing.
+    pub status: Text<32>,
+    pub severity: Text<32>,
+    pub baseline: Option<Text<128>>,
+}
+
+/// A `DescribeInstanceAssociationsStatus` row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssociationRun {
+    pub association: Text<64>,
+    /// On this node.
+    pub at: Option<UnixMillis>,
+}
+
 /// A `DescribeInstancePatches` row that makes its node non-compliant.
 pub type PatchRow = PatchDetail;
 
@@ -78,6 +119,8 @@ pub struct Ssm {
     /// AWS has called the filter of `patches` invalid. Then no later page may use it either: the
     /// token of an unfiltered page means nothing to a filtered one.
     filter_refused: Arc<AtomicBool>,
+    /// The same, of `non_compliant_items`.
+    item_filter_refused: Arc<AtomicBool>,
 }
 
 impl Ssm {
@@ -96,23 +139,36 @@ impl Ssm {
             client: Client::from_conf(config),
             lane: Arc::new(lane),
             filter_refused: Arc::default(),
+            item_filter_refused: Arc::default(),
         }
     }
 
-    /// The service's own verdict on every node that has one.
+    /// The service's own verdict on the patches of every node that has one.
     pub async fn compliance_summaries(
         &self,
         from: Option<String>,
     ) -> Result<Page<ComplianceRow>, AwsError> {
-        let patch_only = ComplianceStringFilter::builder()
-            .key("ComplianceType")
-            .values("Patch")
-            .r#type(ComplianceQueryOperatorType::Equal)
-            .build();
+        self.summaries("Patch", from).await
+    }
+
+    /// The service's own verdict on the associations of every node that has any, whatever their
+    /// documents.
+    pub async fn association_summaries(
+        &self,
+        from: Option<String>,
+    ) -> Result<Page<ComplianceRow>, AwsError> {
+        self.summaries("Association", from).await
+    }
+
+    async fn summaries(
+        &self,
+        compliance_type: &str,
+        from: Option<String>,
+    ) -> Result<Page<ComplianceRow>, AwsError> {
         let answer = self
             .client
             .list_resource_compliance_summaries()
-            .filters(patch_only)
+            .filters(of_type(compliance_type))
             .max_results(i32::from(PAGE_ROWS_MAX))
             .set_next_token(from)
             .send()
@@ -120,6 +176,67 @@ impl Ssm {
             .map_err(|error| self.failed("ListResourceComplianceSummaries", classify(&error)))?;
         let items = answer.resource_compliance_summary_items();
         Ok(page(items, ssm_rows::compliance_row, answer.next_token()))
+    }
+
+    /// The associations that scan for patches, of all nodes.
+    pub async fn patch_associations(
+        &self,
+        from: Option<String>,
+    ) -> Result<Page<AssociationRow>, AwsError> {
+        let by_document = AssociationFilter::builder()
+            .key(AssociationFilterKey::Name)
+            .value(ASSOCIATION_DOCUMENT)
+            .build()
+            .expect("key and value are set");
+        let answer = self
+            .client
+            .list_associations()
+            .association_filter_list(by_document)
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("ListAssociations", classify(&error)))?;
+        Ok(page(answer.associations(), ssm_rows::association_row, answer.next_token()))
+    }
+
+    /// What each association of a node has come to.
+    pub async fn association_items(
+        &self,
+        node: &NodeId,
+        from: Option<String>,
+    ) -> Result<Page<AssociationItem>, AwsError> {
+        let answer = self
+            .client
+            .list_compliance_items()
+            .resource_ids(node.as_str())
+            .resource_types("ManagedInstance")
+            .filters(of_type("Association"))
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("ListComplianceItems", classify(&error)))?;
+        Ok(page(answer.compliance_items(), ssm_rows::association_item, answer.next_token()))
+    }
+
+    /// When each association has really run on a node.
+    pub async fn association_runs(
+        &self,
+        node: &NodeId,
+        from: Option<String>,
+    ) -> Result<Page<AssociationRun>, AwsError> {
+        let answer = self
+            .client
+            .describe_instance_associations_status()
+            .instance_id(node.as_str())
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("DescribeInstanceAssociationsStatus", classify(&error)))?;
+        let items = answer.instance_association_status_infos();
+        Ok(page(items, ssm_rows::association_run, answer.next_token()))
     }
 
     /// What each node is. Stopped and terminated nodes are absent.
@@ -134,6 +251,74 @@ impl Ssm {
             .map_err(|error| self.failed("DescribeInstanceInformation", classify(&error)))?;
         let items = answer.instance_information_list();
         Ok(page(items, ssm_rows::node_row, answer.next_token()))
+    }
+
+    /// As [`Ssm::node_information`], of these nodes only: at most [`PAGE_ROWS_MAX`].
+    pub async fn node_information_of(
+        &self,
+        nodes: &[NodeId],
+        from: Option<String>,
+    ) -> Result<Page<NodeRow>, AwsError> {
+        debug_assert!(nodes.len() <= usize::from(PAGE_ROWS_MAX), "{} nodes", nodes.len());
+        let ids = nodes.iter().map(ToString::to_string).collect();
+        let by_id = InstanceInformationStringFilter::builder()
+            .key("InstanceIds")
+            .set_values(Some(ids))
+            .build()
+            .expect("a filter with a key and values is complete");
+        let answer = self
+            .client
+            .describe_instance_information()
+            .filters(by_id)
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("DescribeInstanceInformation", classify(&error)))?;
+        let items = answer.instance_information_list();
+        Ok(page(items, ssm_rows::node_row, answer.next_token()))
+    }
+
+    /// The items that make a node's patches non-compliant. AWS is asked for those only; if it calls
+    /// that filter invalid, for all, and the others are dropped here: a page may then be empty and
+    /// still have a successor.
+    pub async fn non_compliant_items(
+        &self,
+        node: &NodeId,
+        from: Option<String>,
+    ) -> Result<Page<ItemRow>, AwsError> {
+        let filtered = !self.item_filter_refused.load(Ordering::Relaxed);
+        match self.items_filtered(node, from.clone(), filtered).await {
+            Err(AwsError { fault: Fault::Refused { code, .. }, .. })
+                if filtered && code.as_str() == "InvalidFilter" =>
+            {
+                self.item_filter_refused.store(true, Ordering::Relaxed);
+                self.items_filtered(node, from, false).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn items_filtered(
+        &self,
+        node: &NodeId,
+        from: Option<String>,
+        filtered: bool,
+    ) -> Result<Page<ItemRow>, AwsError> {
+        let mut filters = vec![of_type("Patch")];
+        filters.extend(filtered.then(|| equals("Status", "NON_COMPLIANT")));
+        let answer = self
+            .client
+            .list_compliance_items()
+            .resource_ids(node.as_str())
+            .resource_types("ManagedInstance")
+            .set_filters(Some(filters))
+            .max_results(i32::from(PAGE_ROWS_MAX))
+            .set_next_token(from)
+            .send()
+            .await
+            .map_err(|error| self.failed("ListComplianceItems", classify(&error)))?;
+        Ok(page(answer.compliance_items(), ssm_rows::item_row, answer.next_token()))
     }
 
     /// The patch states of at most [`PATCH_STATE_NODES_MAX`] nodes.
@@ -266,6 +451,18 @@ impl fmt::Debug for Ssm {
 fn lacks_operation(fault: &Fault) -> bool {
     matches!(fault, Fault::Unavailable { kind: Unavailability::BadBody, detail }
         if detail.as_str().contains("operation was not specified"))
+}
+
+fn equals(key: &str, value: &str) -> ComplianceStringFilter {
+    ComplianceStringFilter::builder()
+        .key(key)
+        .values(value)
+        .r#type(ComplianceQueryOperatorType::Equal)
+        .build()
+}
+
+fn of_type(compliance_type: &str) -> ComplianceStringFilter {
+    equals("ComplianceType", compliance_type)
 }
 
 fn page<S, R>(items: &[S], row: impl Fn(&S) -> Option<R>, next: Option<&str>) -> Page<R> {

@@ -5,15 +5,21 @@
 //! enum values kept as they are spelt.
 
 use aws_sdk_ssm::types::{
+    Association, ComplianceItem, ComplianceStatus, InstanceAssociationStatusInfo,
     InstanceInformation, InstancePatchState, PatchComplianceData, ResourceComplianceSummaryItem,
     SeveritySummary,
 };
 use aws_smithy_types::DateTime;
 
-use super::ssm::{ComplianceRow, NodeRow, PatchRow, PatchStateRow};
+use super::ssm::{
+    AssociationItem, AssociationRow, AssociationRun, ComplianceRow, ItemRow, NodeRow, PatchRow,
+    PatchStateRow,
+};
 use crate::record::{
     PatchDetail, Text, UnixMillis,
-    observation::{NodeInfo, PatchState, RawCompliance, RawPatchState, SeverityCounts},
+    observation::{
+        ASSOCIATION_DOCUMENT, NodeInfo, PatchState, RawCompliance, RawPatchState, SeverityCounts,
+    },
 };
 
 pub(super) fn compliance_row(item: &ResourceComplianceSummaryItem) -> Option<ComplianceRow> {
@@ -34,6 +40,21 @@ pub(super) fn compliance_row(item: &ResourceComplianceSummaryItem) -> Option<Com
         non_compliant: severity_counts(non_compliant.and_then(|c| c.severity_summary())),
     };
     Some(ComplianceRow { node: given(item.resource_id())?, compliance })
+}
+
+/// `None` for an item that doesn't make its node's patches non-compliant.
+pub(super) fn item_row(item: &ComplianceItem) -> Option<ItemRow> {
+    let is_patch = item.compliance_type().is_none_or(|kind| kind == "Patch");
+    if !is_patch || item.status() != Some(&ComplianceStatus::NonCompliant) {
+        return None;
+    }
+    let execution = item.execution_summary();
+    Some(ItemRow {
+        severity: item.severity().map_or_else(Text::default, |severity| severity.as_str().into()),
+        execution_id: execution.and_then(|e| given(e.execution_id())),
+        execution_type: execution.and_then(|e| given(e.execution_type())),
+        execution_time: execution.and_then(|e| time(e.execution_time())),
+    })
 }
 
 pub(super) fn node_row(item: &InstanceInformation) -> Option<NodeRow> {
@@ -93,6 +114,31 @@ pub(super) fn patch_row(patch: &PatchComplianceData) -> Option<PatchRow> {
         severity: patch.severity().into(),
         cves: PatchDetail::split_cves(patch.cve_ids().unwrap_or_default()),
     })
+}
+
+/// `None` for an association with another document.
+pub(super) fn association_row(association: &Association) -> Option<AssociationRow> {
+    if association.name() != Some(ASSOCIATION_DOCUMENT) {
+        return None;
+    }
+    let id = given(association.association_id())?;
+    Some(AssociationRow { id, last_run: association.last_execution_date().and_then(time) })
+}
+
+pub(super) fn association_item(item: &ComplianceItem) -> Option<AssociationItem> {
+    let detail = |key: &str| item.details()?.get(key).map(String::as_str);
+    Some(AssociationItem {
+        association: given(item.id())?,
+        document: given(detail("DocumentName")),
+        status: item.status().map_or_else(Text::default, |status| status.as_str().into()),
+        severity: item.severity().map_or_else(Text::default, |severity| severity.as_str().into()),
+        baseline: given(detail("PatchBaselineId")),
+    })
+}
+
+pub(super) fn association_run(info: &InstanceAssociationStatusInfo) -> Option<AssociationRun> {
+    let association = given(info.association_id())?;
+    Some(AssociationRun { association, at: info.execution_date().and_then(time) })
 }
 
 fn severity_counts(summary: Option<&SeveritySummary>) -> SeverityCounts {

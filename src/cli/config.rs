@@ -5,7 +5,10 @@ use std::{fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _, pa
 use clap::Subcommand;
 
 use super::{Exit, Failed, Place, print, state};
-use crate::config::Config;
+use crate::{
+    config::{Config, LaneConfig},
+    record::Shard,
+};
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -40,13 +43,27 @@ pub fn config(command: &ConfigCommand, place: &Place) -> Result<Exit, Failed> {
                 || "no file is read: the defaults and the environment apply".to_string(),
                 |file| format!("{} is right", file.display()),
             );
-            let lanes = config.lanes.as_ref().map_or_else(
-                || "one lane: the caller's own account and Region".to_string(),
-                |lanes| format!("{} lanes", lanes.len()),
-            );
+            let lanes = match (&config.lanes, &config.discovery) {
+                (Some(lanes), None) => lanes_of(lanes, config.shard.shard),
+                (Some(lanes), Some(_)) => {
+                    let configured = lanes_of(lanes, config.shard.shard);
+                    format!("{configured}, and those of the organization's accounts")
+                }
+                (None, Some(_)) => "the lanes of the organization's accounts".to_string(),
+                (None, None) => "one lane: the caller's own account and Region".to_string(),
+            };
             print(&format!("ok: {file}; {lanes}; state in {}", config.state_dir.display()))?;
         }
         ConfigCommand::Show => print(&state::load_config(place)?.show())?,
     }
     Ok(Exit::Ok)
+}
+
+fn lanes_of(lanes: &[LaneConfig], shard: Shard) -> String {
+    let all = lanes.len();
+    if !shard.is_divided() {
+        return format!("{all} lanes");
+    }
+    let own = lanes.iter().filter(|config| shard.owns(&config.lane)).count();
+    format!("{own} of {all} lanes are this machine's, which is shard {shard}")
 }

@@ -6,12 +6,14 @@ use std::{error::Error, fmt, process::ExitCode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Ok,
-    /// A guarantee was broken, a change wasn't confirmed, there is no receipt, or something failed
-    /// that has no code of its own.
+    /// A guarantee was broken, a check failed, a change wasn't confirmed, there is no receipt,
+    /// differences were left, or something failed that has no code of its own.
     Failed,
+    /// Something is left to do: it is kept for the next run, or waits for a person.
+    Incomplete,
     /// The command line or the configuration is wrong.
     Usage,
-    /// Some of the input was refused; the rest was accepted.
+    /// Some of the input was refused; the rest was accepted. Or `lint` found errors.
     InputRefused,
     /// AWS, the network or an address is out of reach.
     Unavailable,
@@ -24,8 +26,8 @@ pub enum Exit {
 }
 
 pub const HELP: &str = "\
-Exit codes: 0 success · 1 failed, a guarantee was broken, --yes was missing, or there is no \
-receipt · 64 wrong command line or configuration · 65 some of the input was refused · 69 AWS or \
+Exit codes: 0 success · 1 failed, a guarantee was broken, a check failed, --yes was missing, there \
+is no receipt, or differences were left · 2 a sweep came to no end, or something waits · 64 wrong command line or configuration · 65 some of the input was refused · 69 AWS or \
 an address is out of reach · 73 the store can't be opened · \
 75 the store has failed: start again · 77 not permitted
 
@@ -37,6 +39,7 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Ok => 0,
             Exit::Failed => 1,
+            Exit::Incomplete => 2,
             Exit::Usage => 64,
             Exit::InputRefused => 65,
             Exit::Unavailable => 69,

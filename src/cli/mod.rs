@@ -5,21 +5,28 @@
 //!
 //! Deliberately doesn't know: how anything works.
 
+mod check;
+mod completions;
 mod config;
 mod dead;
 mod demo;
 mod drill;
+mod dry_run;
 mod exit;
+mod iam_policy;
 mod ingest;
 mod lanes;
+mod lint;
 mod log;
 mod out;
 mod pause;
 mod receipt;
+mod reconcile;
 mod run;
 mod state;
 mod status;
 mod store;
+mod sweep;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -44,8 +51,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon in the foreground
-    Run,
+    /// Run the daemon in the foreground; with --dry-run, say what it would do
+    #[command(after_long_help = run::HELP)]
+    Run(run::RunArgs),
+    /// Sweep every lane once, deliver what has changed, and end: for cron and CI
+    #[command(after_long_help = sweep::HELP)]
+    Sweep(sweep::SweepArgs),
     /// See the whole product work against a simulated AWS, an outage survived included
     Demo(demo::DemoArgs),
     /// Kill the product over and over against a simulated AWS, and see that nothing is lost
@@ -54,9 +65,13 @@ enum Command {
     Status(status::StatusArgs),
     /// Every lane: what it does, since when, what waits there, and what to do about it
     Lanes(lanes::LanesArgs),
+    /// Try out, changing nothing, all that must be so for the configuration to work
+    Check(check::CheckArgs),
     /// Make, check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print the least that AWS has to grant for this configuration
+    IamPolicy(iam_policy::IamPolicyArgs),
     /// Look at what could not go on, have it go on, or drop it
     #[command(subcommand)]
     Dead(dead::DeadCommand),
@@ -66,12 +81,20 @@ enum Command {
     Resume(pause::ResumeArgs),
     /// Prove what Security Hub was told of a node, and see what it is still to be told
     Receipt(receipt::ReceiptArgs),
+    /// Compare what Security Hub holds with what it was told, and repair what differs
+    Reconcile(reconcile::ReconcileArgs),
     /// Hand in patch states as JSON lines; what is accepted is on disk
     #[command(after_long_help = ingest::HELP)]
     Ingest(ingest::IngestArgs),
+    /// Find what Security Hub would refuse in a file of findings (ASFF), before it does
+    #[command(after_long_help = lint::HELP)]
+    Lint(lint::LintArgs),
     /// Check, back up, restore, compact and migrate the store, and salvage what a corrupt one held
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Print what a shell needs to complete these commands
+    #[command(after_long_help = completions::HELP)]
+    Completions(completions::CompletionsArgs),
 }
 
 /// Where to look: the global options.
@@ -124,18 +147,24 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(command: Command, place: Place) -> Result<Exit, Failed> {
     match command {
-        Command::Run => Box::pin(run::run(&place)).await,
+        Command::Run(args) => Box::pin(run::run(&args, &place)).await,
+        Command::Sweep(args) => Box::pin(sweep::sweep(&args, &place)).await,
         Command::Demo(args) => Box::pin(demo::demo(args, &place)).await,
         Command::Drill(args) => Box::pin(drill::drill(args, &place)).await,
         Command::Status(args) => status::status(&args, &place).await,
         Command::Lanes(args) => Box::pin(lanes::lanes(args, &place)).await,
+        Command::Check(args) => Box::pin(check::check(&args, &place)).await,
         Command::Config(command) => config::config(&command, &place),
+        Command::IamPolicy(args) => iam_policy::iam_policy(&args, &place),
         Command::Dead(command) => dead::dead(&command, &place).await,
         Command::Pause(args) => pause::pause(&args, &place).await,
         Command::Resume(args) => pause::resume(&args, &place).await,
         Command::Receipt(args) => receipt::receipt(&args, &place).await,
+        Command::Reconcile(args) => reconcile::reconcile(&args, &place).await,
         Command::Ingest(args) => ingest::ingest(&args, &place).await,
+        Command::Lint(args) => lint::lint(&args),
         Command::Store(command) => store::store(command, &place).await,
+        Command::Completions(args) => completions::completions(&args),
     }
 }
 

@@ -1,18 +1,55 @@
 //! `run`.
 
+use std::time::Duration;
+
+use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Failed, Place, log, state};
+use super::{Exit, Failed, Place, dry_run, log, state};
 use crate::{
     app::{App, Failure, Options},
     aws::Aws,
-    record::Clock,
+    record::{Clock, Lane},
     shutdown,
 };
 
-/// Runs the daemon until a signal, or until it can't go on.
-pub async fn run(place: &Place) -> Result<Exit, Failed> {
+pub const HELP: &str = "\
+With --dry-run, nothing is sent and nothing in the state directory is read or written. Every lane is
+read once, as a daemon that is started anew would read it: its nodes with all details from Systems
+Manager, its findings from Security Hub; what would be sent is compared with what the hub holds, field
+by field. A daemon may run meanwhile, but they share AWS's quotas of reading.
+
+Exit codes of a dry run: 0 everything was looked at, whatever would be done (--json counts it) · 2 a lane
+wasn't swept, or the hub may not be read.";
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Say what would be opened, updated, resolved, reopened and refreshed, and end
+    #[arg(long)]
+    dry_run: bool,
+    /// Only this lane, ACCOUNT/REGION; may be given several times
+    #[arg(long, value_name = "LANE", requires = "dry_run")]
+    pub lane: Vec<Lane>,
+    /// Print all of it as JSON
+    #[arg(long, requires = "dry_run")]
+    pub json: bool,
+    /// How long to wait for what heals by itself
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "30m",
+        requires = "dry_run",
+        value_parser = humantime::parse_duration
+    )]
+    pub timeout: Duration,
+}
+
+/// Runs the daemon until a signal, or until it can't go on; or looks what it would do.
+pub async fn run(args: &RunArgs, place: &Place) -> Result<Exit, Failed> {
     let config = state::load_config(place)?;
+    if args.dry_run {
+        return dry_run::dry_run(args, config).await;
+    }
     log::init(&config.log)?;
     let stop = CancellationToken::new();
     shutdown::on_signals(stop.clone())

@@ -43,6 +43,29 @@ impl DiscoveryConfig {
         let arn = self.role.arn_for(lane).ok()?;
         Some(Role { arn, external_id: self.external_id.clone() })
     }
+
+    /// Whether the account is to be served if the organization has it.
+    #[must_use]
+    pub fn is_meant(&self, account: AccountId) -> bool {
+        (self.include.is_empty() || self.include.contains(&account))
+            && !self.exclude.contains(&account)
+    }
+
+    /// The accounts that are to be served, as far as the configuration tells.
+    pub fn named_accounts(&self) -> impl Iterator<Item = AccountId> + '_ {
+        self.include.iter().copied().filter(|account| self.is_meant(*account))
+    }
+
+    /// The roles to assume, as IAM writes them: a pattern where the accounts aren't named.
+    #[must_use]
+    pub fn role_arns(&self) -> Vec<String> {
+        if self.include.is_empty() {
+            return vec![self.role.arn_pattern(self.partition())];
+        }
+        let Some(region) = self.regions.first() else { return Vec::new() };
+        let lanes = self.named_accounts().map(|account| Lane::new(account, region.clone()));
+        lanes.filter_map(|lane| self.role.arn_for(&lane).ok()).collect()
+    }
 }
 
 /// Takes the section's keys and checks them together, and with the lanes.

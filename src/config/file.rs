@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, ops::Range, path::Path};
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::{
     error::{Fault, Origin, Problem, hint},
@@ -21,12 +21,12 @@ pub(super) struct Setting {
     pub origin: Origin,
 }
 
-/// Settings by key: those of the file's sections, or those of one `[[lanes]]` entry.
+/// Settings by key: those of the file's sections, or those of one entry of a list.
 pub(super) type Settings = BTreeMap<String, Setting>;
 
-/// One `[[lanes]]` entry.
+/// One `[[lanes]]` or `[[sqs]]` entry.
 #[derive(Debug)]
-pub(super) struct LaneEntry {
+pub(super) struct ListEntry {
     pub origin: Origin,
     /// By full path: `lanes.account`.
     pub settings: Settings,
@@ -36,7 +36,8 @@ pub(super) struct LaneEntry {
 pub(super) struct FileContent {
     pub settings: Settings,
     /// `None` if the file has no `lanes` at all.
-    pub lanes: Option<Vec<LaneEntry>>,
+    pub lanes: Option<Vec<ListEntry>>,
+    pub queues: Vec<ListEntry>,
     pub problems: Vec<Problem>,
 }
 
@@ -49,6 +50,12 @@ pub(super) const LANE_KEYS: [&str; 7] = [
     "lanes.external_id",
     "lanes.hub",
 ];
+
+pub(super) const QUEUE_KEYS: [&str; 4] =
+    ["sqs.url", "sqs.region", "sqs.role_arn", "sqs.external_id"];
+
+/// Lists of entries.
+const LISTS: [&str; 2] = ["lanes", "sqs"];
 
 /// Reads `bytes` as the file at `path`, which serves for messages only.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> FileContent {
@@ -111,6 +118,8 @@ impl Reader<'_> {
                 self.section(name, line, value);
             } else if name == "lanes" {
                 self.lanes(line, value);
+            } else if name == "sqs" {
+                self.queues(line, value);
             } else if keys::section_of(name).is_empty() && keys::paths().any(|path| path == name) {
                 let setting = Setting { raw: raw(value), origin: self.origin(line) };
                 self.content.settings.insert(name.to_string(), setting);
@@ -127,7 +136,7 @@ impl Reader<'_> {
             _ => false,
         };
         let fault = if is_section {
-            let valid = keys::SECTIONS.into_iter().chain(["lanes"]);
+            let valid = keys::SECTIONS.into_iter().chain(LISTS);
             Fault::UnknownSection { section: shown(name), hint: hint(name, valid) }
         } else {
             Fault::UnknownKey { key: shown(name), hint: hint(name, keys::paths()) }
@@ -162,31 +171,58 @@ impl Reader<'_> {
             let advice = "is empty: leave it out to serve the caller's own account and Region";
             self.problem(line, Fault::Shape { key: "lanes".into(), advice });
         }
-        let mut lanes = Vec::new();
-        for entry in entries {
-            let line = self.line(entry.span());
-            match entry.get_ref() {
-                DeValue::Table(table) => lanes.push(self.lane(line, table)),
-                _ => self.problem(line, Fault::Shape { key: "lanes".into(), advice }),
-            }
-        }
+        let lanes = self.entries("lanes", &LANE_KEYS, entries, advice);
         self.content.lanes = Some(lanes);
     }
 
-    fn lane(&mut self, line: usize, table: &DeTable<'_>) -> LaneEntry {
+    fn queues(&mut self, line: usize, value: &DeValue<'_>) {
+        let advice = "is a list: write `[[sqs]]`, once for each queue, and its keys below";
+        match value {
+            DeValue::Array(entries) => {
+                self.content.queues = self.entries("sqs", &QUEUE_KEYS, entries, advice);
+            }
+            _ => self.problem(line, Fault::Shape { key: "sqs".into(), advice }),
+        }
+    }
+
+    fn entries(
+        &mut self,
+        list: &str,
+        keys: &[&'static str],
+        entries: &DeArray<'_>,
+        advice: &'static str,
+    ) -> Vec<ListEntry> {
+        let mut read = Vec::new();
+        for entry in entries {
+            let line = self.line(entry.span());
+            match entry.get_ref() {
+                DeValue::Table(table) => read.push(self.entry(list, keys, line, table)),
+                _ => self.problem(line, Fault::Shape { key: list.into(), advice }),
+            }
+        }
+        read
+    }
+
+    fn entry(
+        &mut self,
+        list: &str,
+        keys: &[&'static str],
+        line: usize,
+        table: &DeTable<'_>,
+    ) -> ListEntry {
         let mut settings = Settings::new();
         for (name, value) in table {
             let line = self.line(name.span());
-            let path = format!("lanes.{}", name.get_ref());
-            if LANE_KEYS.contains(&path.as_str()) {
+            let path = format!("{list}.{}", name.get_ref());
+            if keys.contains(&path.as_str()) {
                 let setting = Setting { raw: raw(value.get_ref()), origin: self.origin(line) };
                 settings.insert(path, setting);
             } else {
-                let hint = hint(&path, LANE_KEYS.into_iter());
+                let hint = hint(&path, keys.iter().copied());
                 self.problem(line, Fault::UnknownKey { key: shown(&path), hint });
             }
         }
-        LaneEntry { origin: self.origin(line), settings }
+        ListEntry { origin: self.origin(line), settings }
     }
 }
 
@@ -220,7 +256,7 @@ fn raw(value: &DeValue<'_>) -> Raw {
     }
 }
 
-/// For keys that the lanes module reads itself.
+/// For keys of lists, whose modules read them themselves.
 pub(super) fn expect_text<'a>(key: &str, setting: &'a Setting) -> Result<&'a str, Fault> {
     match &setting.raw {
         Raw::String(text) => Ok(text),

@@ -16,7 +16,7 @@ use super::{
         PathRule, ProductArnRule, RateRule, Rule, TextRule,
     },
 };
-use crate::record::{AccountId, HybridAs, Region, Severity};
+use crate::record::{AccountId, HybridAs, Region, Severity, shard::SHARDS_MAX};
 
 /// A key: `<section>.<name>`, or a name alone at the top.
 pub(super) struct Key<R: Rule> {
@@ -64,6 +64,10 @@ pub const PRODUCT_NAME_DEFAULT: &str = "Systems Manager Patch Manager";
 /// `CompanyName` if the key isn't set.
 pub const COMPANY_NAME_DEFAULT: &str = "patchferry";
 
+/// `ingest.poll_interval`, if it isn't set, of lanes that events tell of: a sweep there only finds
+/// what events have missed.
+pub(super) const FED_POLL_INTERVAL_DEFAULT: Duration = seconds(30 * MINUTE);
+
 pub(super) const STATE_DIR: Key<PathRule> = Key {
     path: "state_dir",
     help: &[
@@ -78,7 +82,10 @@ pub(super) const STATE_DIR: Key<PathRule> = Key {
 
 pub(super) const POLL_INTERVAL: Key<DurationRule> = Key {
     path: "ingest.poll_interval",
-    help: &["Time from the end of one sweep of a lane to the start of its next (1s to 1d)."],
+    help: &[
+        "Time from the end of one sweep of a lane to the start of its next (1s to 1d). Not set: 30m",
+        "for lanes whose Region has a queue under [[sqs]].",
+    ],
     rule: DurationRule(seconds(1)..=seconds(DAY)),
     default: || seconds(5 * MINUTE),
     example: "",
@@ -97,6 +104,28 @@ pub(super) const PATCH_DETAILS: Key<FlagRule> = Key {
     path: "ingest.patch_details",
     help: &[
         "Read which patches are missing on non-compliant nodes: one more request per 50 patches.",
+    ],
+    rule: FlagRule,
+    default: || true,
+    example: "",
+};
+
+pub(super) const CLOUD_CONTROL: Key<FlagRule> = Key {
+    path: "ingest.cloud_control",
+    help: &[
+        "Ask AWS Cloud Control whether EC2 nodes that Systems Manager no longer lists still exist.",
+        "Needs cloudformation:GetResource and ec2:DescribeInstances. Without: finding.gone_after.",
+    ],
+    rule: FlagRule,
+    default: || true,
+    example: "",
+};
+
+pub(super) const ASSOCIATIONS: Key<FlagRule> = Key {
+    path: "ingest.associations",
+    help: &[
+        "Tell what scans by associations of AWS-RunPatchBaselineAssociation have found, too: one",
+        "more request per sweep, and where there are such associations one per 50 nodes.",
     ],
     rule: FlagRule,
     default: || true,
@@ -184,6 +213,17 @@ pub(super) const REFRESH_AFTER: Key<DurationRule> = Key {
     example: "",
 };
 
+pub(super) const GONE_AFTER: Key<DurationRule> = Key {
+    path: "finding.gone_after",
+    help: &[
+        "A node that Systems Manager no longer lists, and that nobody can say more about, is gone",
+        "after this time (1d to 80d): its finding is resolved.",
+    ],
+    rule: DurationRule(seconds(DAY)..=seconds(80 * DAY)),
+    default: || seconds(30 * DAY),
+    example: "",
+};
+
 pub(super) const REQUESTS_PER_SECOND: Key<RateRule> = Key {
     path: "deliver.requests_per_second",
     help: &[
@@ -210,9 +250,30 @@ pub(super) const MAX_IN_FLIGHT: Key<CountRule> = Key {
 };
 pub(super) const PROBE_INTERVAL: Key<DurationRule> = Key {
     path: "deliver.probe_interval",
-    help: &["How often a held lane tries whether it can send again (1s to 10m)."],
+    help: &[
+        "How often a held lane tries whether it can send again, and a queue that can't be read whether",
+        "it can (1s to 10m).",
+    ],
     rule: DurationRule(seconds(1)..=seconds(10 * MINUTE)),
     default: || seconds(60),
+    example: "",
+};
+
+pub(super) const RECONCILE_INTERVAL: Key<DurationRule> = Key {
+    path: "reconcile.interval",
+    help: &[
+        "How often each lane's hub is compared with the ledger, and looked through for findings",
+        "that somebody has resolved although a newer scan still finds them (1h to 30d).",
+    ],
+    rule: DurationRule(seconds(HOUR)..=seconds(30 * DAY)),
+    default: || seconds(DAY),
+    example: "",
+};
+pub(super) const RECONCILE_REPAIR: Key<FlagRule> = Key {
+    path: "reconcile.repair",
+    help: &["Repair the differences that this finds, rather than only count and log them."],
+    rule: FlagRule,
+    default: || true,
     example: "",
 };
 
@@ -259,6 +320,36 @@ pub(super) const ALLOWED_HOSTS: Key<HostsRule> = Key {
     ],
     rule: HostsRule,
     default: Vec::new,
+    example: "",
+};
+
+pub(super) const SHARD_INDEX: Key<CountRule> = Key {
+    path: "shard.index",
+    help: &["Number of this machine, from 0, where several divide the lanes among them."],
+    rule: CountRule(0..=SHARDS_MAX - 1),
+    default: || 0,
+    example: "",
+};
+pub(super) const SHARD_COUNT: Key<CountRule> = Key {
+    path: "shard.count",
+    help: &[
+        "Machines that divide the lanes among them (1 to 256). All of them have the same lanes in",
+        "their files; each serves its own.",
+    ],
+    rule: CountRule(1..=SHARDS_MAX),
+    default: || 1,
+    example: "",
+};
+
+pub(super) const LEASE: Key<DurationRule> = Key {
+    path: "shard.lease",
+    help: &[
+        "Where nobody looked after a lane for longer than this (0s to 1d), another machine may have,",
+        "or this one was set back: its hub is read back before anything is sent. With shard.count",
+        "above 1 every start reads back.",
+    ],
+    rule: DurationRule(Duration::ZERO..=seconds(DAY)),
+    default: || seconds(5 * MINUTE),
     example: "",
 };
 
@@ -342,11 +433,13 @@ pub(super) const DISCOVERY_INTERVAL: Key<DurationRule> = Key {
 };
 
 /// Every key, in the order of the file.
-pub(super) const ALL: [&dyn AnyKey; 31] = [
+pub(super) const ALL: [&dyn AnyKey; 39] = [
     &STATE_DIR,
     &POLL_INTERVAL,
     &SSM_REQUESTS_PER_SECOND,
     &PATCH_DETAILS,
+    &CLOUD_CONTROL,
+    &ASSOCIATIONS,
     &IDENTITY,
     &RESOLVE,
     &UNSPECIFIED_SEVERITY,
@@ -355,15 +448,21 @@ pub(super) const ALL: [&dyn AnyKey; 31] = [
     &COMPANY_NAME,
     &PRODUCT_ARN,
     &REFRESH_AFTER,
+    &GONE_AFTER,
     &REQUESTS_PER_SECOND,
     &BURST,
     &MAX_IN_FLIGHT,
     &PROBE_INTERVAL,
+    &RECONCILE_INTERVAL,
+    &RECONCILE_REPAIR,
     &MAX_BYTES,
     &MIN_FREE_BYTES,
     &RECEIPTS_KEPT,
     &LISTEN,
     &ALLOWED_HOSTS,
+    &SHARD_INDEX,
+    &SHARD_COUNT,
+    &LEASE,
     &FORMAT,
     &LEVEL,
     &ORGANIZATION,
@@ -376,8 +475,8 @@ pub(super) const ALL: [&dyn AnyKey; 31] = [
     &DISCOVERY_INTERVAL,
 ];
 
-pub(super) const SECTIONS: [&str; 7] =
-    ["ingest", "finding", "deliver", "store", "http", "log", "discovery"];
+pub(super) const SECTIONS: [&str; 9] =
+    ["ingest", "finding", "deliver", "reconcile", "store", "http", "shard", "log", "discovery"];
 
 pub(super) fn paths() -> impl Iterator<Item = &'static str> + Clone {
     ALL.iter().map(|key| key.path())

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 use super::{
     error::{Fault, Origin, Problem},
-    file::{LaneEntry, Setting, expect_text},
+    file::{ListEntry, Setting, expect_text},
     roles::{ExternalId, Role, RoleTemplate},
     rules::{ChoiceRule, Raw, Rule as _, shortened, wrong_type},
 };
@@ -40,7 +40,7 @@ impl LaneConfig {
 }
 
 /// Checks each entry, then all of them together. Empty only if there are problems.
-pub(super) fn read(entries: &[LaneEntry], problems: &mut Vec<Problem>) -> Vec<LaneConfig> {
+pub(super) fn read(entries: &[ListEntry], problems: &mut Vec<Problem>) -> Vec<LaneConfig> {
     let mut reader = Reader { problems, lanes: Vec::new(), seen: HashMap::new() };
     for entry in entries {
         reader.entry(entry);
@@ -63,7 +63,7 @@ impl Reader<'_> {
         self.problem(origin, Fault::Invalid { key: key.into(), reason });
     }
 
-    fn entry(&mut self, entry: &LaneEntry) {
+    fn entry(&mut self, entry: &ListEntry) {
         let accounts = self.accounts(entry);
         let regions = self.regions(entry);
         let role = self.role(entry, &accounts);
@@ -90,7 +90,7 @@ impl Reader<'_> {
         }
     }
 
-    fn setting<'e>(&mut self, entry: &'e LaneEntry, key: &str) -> Option<&'e Setting> {
+    fn setting<'e>(&mut self, entry: &'e ListEntry, key: &str) -> Option<&'e Setting> {
         let setting = entry.settings.get(key);
         if setting.is_none() {
             self.invalid(&entry.origin, key, "missing from this `[[lanes]]`".into());
@@ -98,7 +98,7 @@ impl Reader<'_> {
         setting
     }
 
-    fn accounts(&mut self, entry: &LaneEntry) -> Vec<AccountId> {
+    fn accounts(&mut self, entry: &ListEntry) -> Vec<AccountId> {
         let Some(setting) = entry.settings.get("lanes.accounts") else {
             return self.account(entry).into_iter().collect();
         };
@@ -111,7 +111,7 @@ impl Reader<'_> {
         self.list(setting, key, expected, "account")
     }
 
-    fn account(&mut self, entry: &LaneEntry) -> Option<AccountId> {
+    fn account(&mut self, entry: &ListEntry) -> Option<AccountId> {
         let key = "lanes.account";
         let setting = self.setting(entry, key)?;
         let parsed = match &setting.raw {
@@ -125,7 +125,7 @@ impl Reader<'_> {
         parsed.map_err(|fault| self.problem(&setting.origin, fault)).ok()
     }
 
-    fn regions(&mut self, entry: &LaneEntry) -> Vec<Region> {
+    fn regions(&mut self, entry: &ListEntry) -> Vec<Region> {
         let key = "lanes.regions";
         let Some(setting) = self.setting(entry, key) else { return Vec::new() };
         let expected = "a list of Regions such as [\"us-east-1\"]";
@@ -162,7 +162,7 @@ impl Reader<'_> {
         read
     }
 
-    fn hub_off(&mut self, entry: &LaneEntry) -> bool {
+    fn hub_off(&mut self, entry: &ListEntry) -> bool {
         let Some(setting) = entry.settings.get("lanes.hub") else { return false };
         let read = ChoiceRule(&[("on", false), ("off", true)]).read("lanes.hub", &setting.raw);
         read.map_err(|fault| self.problem(&setting.origin, fault)).unwrap_or(false)
@@ -171,7 +171,7 @@ impl Reader<'_> {
     /// `None`: there is a role, but it is wrong.
     fn role(
         &mut self,
-        entry: &LaneEntry,
+        entry: &ListEntry,
         accounts: &[AccountId],
     ) -> Option<(Option<RoleTemplate>, Option<ExternalId>)> {
         let external_id = entry.settings.get("lanes.external_id");
@@ -212,7 +212,7 @@ impl Reader<'_> {
         }
     }
 
-    fn role_setting<'e>(&mut self, entry: &'e LaneEntry) -> Option<(&'static str, &'e Setting)> {
+    fn role_setting<'e>(&mut self, entry: &'e ListEntry) -> Option<(&'static str, &'e Setting)> {
         let arn = entry.settings.get("lanes.role_arn");
         let Some(name) = entry.settings.get("lanes.role_name") else {
             return Some(("lanes.role_arn", arn?));
@@ -241,7 +241,7 @@ impl Reader<'_> {
 
     fn lane(
         &mut self,
-        entry: &LaneEntry,
+        entry: &ListEntry,
         lane: Lane,
         template: Option<&RoleTemplate>,
         external_id: Option<&ExternalId>,

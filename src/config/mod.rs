@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod keys;
 mod lanes;
+mod queues;
 mod reader;
 mod roles;
 mod rules;
@@ -35,9 +36,10 @@ pub use discovery::DiscoveryConfig;
 pub use error::{ConfigError, Fault, Origin, Problem};
 pub use keys::{COMPANY_NAME_DEFAULT, PRODUCT_NAME_DEFAULT};
 pub use lanes::{LANES_MAX, LaneConfig};
+pub use queues::{QUEUES_MAX, QueueConfig};
 pub use roles::{ExternalId, Role, RoleTemplate};
 
-use crate::record::{HybridAs, Severity, Text};
+use crate::record::{HybridAs, Region, Severity, Shard, Text};
 use file::{FileContent, Settings};
 use reader::Reader;
 use show::Shown;
@@ -56,14 +58,18 @@ pub struct Config {
     pub ingest: IngestConfig,
     pub finding: FindingConfig,
     pub deliver: DeliverConfig,
+    pub reconcile: ReconcileConfig,
     pub store: StoreConfig,
     pub http: HttpConfig,
+    pub shard: ShardConfig,
     pub log: LogConfig,
     /// `None`: one lane, the caller's own account and Region, unless there is discovery. Never an
     /// empty list.
     pub lanes: Option<Vec<LaneConfig>>,
     /// Lanes of the organization's accounts, beside those above.
     pub discovery: Option<DiscoveryConfig>,
+    /// Where events come from; empty: from nowhere.
+    pub queues: Vec<QueueConfig>,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
     state_dir_origin: Origin,
@@ -73,8 +79,13 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq)]
 pub struct IngestConfig {
     pub poll_interval: Duration,
+    /// Of lanes whose Region has a queue.
+    pub fed_poll_interval: Duration,
     pub ssm_requests_per_second: f64,
     pub patch_details: bool,
+    /// Whether Cloud Control is asked about EC2 nodes that SSM no longer lists.
+    pub cloud_control: bool,
+    pub associations: bool,
 }
 
 /// How a node's state becomes a finding.
@@ -91,6 +102,7 @@ pub struct FindingConfig {
     /// `None`: the lane's default product.
     pub product_arn: Option<Text<2048>>,
     pub refresh_after: Duration,
+    pub gone_after: Duration,
 }
 
 impl FindingConfig {
@@ -126,6 +138,13 @@ pub struct DeliverConfig {
     pub probe_interval: Duration,
 }
 
+/// How hubs are compared with the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReconcileConfig {
+    pub interval: Duration,
+    pub repair: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
     /// Live bytes.
@@ -139,6 +158,15 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Lower case, without port, beside the listen address and localhost.
     pub allowed_hosts: Vec<String>,
+}
+
+/// How lanes are divided among machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardConfig {
+    /// Which of the machines this is.
+    pub shard: Shard,
+    /// How long a lane's owner may be away without the hub being read back.
+    pub lease: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,7 +229,7 @@ impl Config {
         };
         let mut reader = Reader::new(content.settings, content.problems);
         reader.add_environment(&options.environment);
-        let mut config = reader.read_all(content.lanes.as_deref());
+        let mut config = reader.read_all(content.lanes.as_deref(), &content.queues);
         config.file = file;
         // A wrong key comes first: it may be the very one that names the directory.
         if !reader.problems.is_empty() {
@@ -214,9 +242,16 @@ impl Config {
     /// Defaults throughout, for what runs without a file or environment (tests, the demo).
     #[must_use]
     pub fn defaults(state_dir: impl Into<PathBuf>) -> Self {
-        let mut config = Reader::new(Settings::new(), Vec::new()).read_all(None);
+        let mut config = Reader::new(Settings::new(), Vec::new()).read_all(None, &[]);
         config.state_dir = state_dir.into();
         config
+    }
+
+    /// Time between the sweeps of a lane in `region`.
+    #[must_use]
+    pub fn poll_interval(&self, region: &Region) -> Duration {
+        let is_fed = self.queues.iter().any(|queue| queue.region == *region);
+        if is_fed { self.ingest.fed_poll_interval } else { self.ingest.poll_interval }
     }
 
     /// A commented file with every key and its default.

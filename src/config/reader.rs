@@ -8,18 +8,19 @@
 use std::{collections::BTreeMap, ffi::OsString, time::Duration};
 
 use super::{
-    COMPANY_NAME_DEFAULT, Config, DeliverConfig, FindingConfig, HttpConfig, IngestConfig,
-    LogConfig, PRODUCT_NAME_DEFAULT, StoreConfig, UnspecifiedSeverity, discovery,
+    COMPANY_NAME_DEFAULT, Config, DeliverConfig, DiscoveryConfig, FindingConfig, HttpConfig,
+    IngestConfig, LogConfig, PRODUCT_NAME_DEFAULT, ReconcileConfig, ShardConfig, StoreConfig,
+    UnspecifiedSeverity, discovery,
     error::{Fault, Origin, Problem, hint},
-    file::{LaneEntry, Setting, Settings},
+    file::{ListEntry, Setting, Settings},
     keys::{self, Key, VARIABLE_PREFIX},
-    lanes,
+    lanes, queues,
     rules::{Raw, Rule},
     show::Shown,
 };
 use crate::{
     failpoint,
-    record::{HybridAs, Severity, Text},
+    record::{HybridAs, Severity, Shard, Text},
 };
 
 /// Takes settings one by one, notes what is wrong with them, and goes on with the default.
@@ -50,6 +51,10 @@ impl Reader {
         if name == "PATCHFERRY_LANES" || name.starts_with("PATCHFERRY_LANES__") {
             let advice = "can only be given in the file, as `[[lanes]]`";
             return Err(Fault::Shape { key: "lanes".into(), advice });
+        }
+        if name == "PATCHFERRY_SQS" || name.starts_with("PATCHFERRY_SQS__") {
+            let advice = "can only be given in the file, as `[[sqs]]`";
+            return Err(Fault::Shape { key: "sqs".into(), advice });
         }
         let Some(path) = keys::paths().find(|path| keys::variable_of(path) == name) else {
             let valid: Vec<String> = keys::paths()
@@ -87,23 +92,23 @@ impl Reader {
         self.shown.last().map_or(Origin::Default, |shown| shown.origin.clone())
     }
 
-    pub fn read_all(&mut self, lanes: Option<&[LaneEntry]>) -> Config {
+    pub fn read_all(&mut self, lanes: Option<&[ListEntry]>, queues: &[ListEntry]) -> Config {
         let state_dir = self.take(&keys::STATE_DIR).unwrap_or_default();
         let state_dir_origin = self.last_origin();
         let mut config = Config {
             state_dir,
             state_dir_origin,
-            ingest: IngestConfig {
-                poll_interval: self.take(&keys::POLL_INTERVAL),
-                ssm_requests_per_second: self.take(&keys::SSM_REQUESTS_PER_SECOND),
-                patch_details: self.take(&keys::PATCH_DETAILS),
-            },
+            ingest: self.read_ingest(),
             finding: self.read_finding(),
             deliver: DeliverConfig {
                 requests_per_second: self.take(&keys::REQUESTS_PER_SECOND),
                 burst_requests: self.take(&keys::BURST),
                 max_in_flight_requests: self.take(&keys::MAX_IN_FLIGHT),
                 probe_interval: self.take(&keys::PROBE_INTERVAL),
+            },
+            reconcile: ReconcileConfig {
+                interval: self.take(&keys::RECONCILE_INTERVAL),
+                repair: self.take(&keys::RECONCILE_REPAIR),
             },
             store: StoreConfig {
                 max_bytes: self.take(&keys::MAX_BYTES),
@@ -114,16 +119,50 @@ impl Reader {
                 listen: self.take(&keys::LISTEN),
                 allowed_hosts: self.take(&keys::ALLOWED_HOSTS),
             },
+            shard: self.read_shard(),
             log: LogConfig { format: self.take(&keys::FORMAT), level: self.take(&keys::LEVEL) },
             lanes: lanes.map(|entries| lanes::read(entries, &mut self.problems)),
             discovery: None,
+            queues: Vec::new(),
             file: None,
             shown: Vec::new(),
         };
         config.discovery = discovery::read(self, config.lanes.as_deref().unwrap_or_default());
+        let first = config.lanes.iter().flatten().next().map(|first| first.lane.partition());
+        let partition = first.or(config.discovery.as_ref().map(DiscoveryConfig::partition));
+        config.queues = queues::read(queues, partition, &mut self.problems);
         config.shown = std::mem::take(&mut self.shown);
         self.check_product_arn(&config);
         config
+    }
+
+    fn read_ingest(&mut self) -> IngestConfig {
+        let poll_interval = self.take(&keys::POLL_INTERVAL);
+        let fed_poll_interval = match self.last_origin() {
+            Origin::Default => keys::FED_POLL_INTERVAL_DEFAULT,
+            _ => poll_interval,
+        };
+        IngestConfig {
+            poll_interval,
+            fed_poll_interval,
+            ssm_requests_per_second: self.take(&keys::SSM_REQUESTS_PER_SECOND),
+            patch_details: self.take(&keys::PATCH_DETAILS),
+            cloud_control: self.take(&keys::CLOUD_CONTROL),
+            associations: self.take(&keys::ASSOCIATIONS),
+        }
+    }
+
+    fn read_shard(&mut self) -> ShardConfig {
+        let index = self.take(&keys::SHARD_INDEX);
+        let origin = self.last_origin();
+        let count = self.take(&keys::SHARD_COUNT);
+        let shard = Shard::try_new(index, count).unwrap_or_else(|wrong| {
+            let fault =
+                Fault::Invalid { key: keys::SHARD_INDEX.path.into(), reason: wrong.to_string() };
+            self.problems.push(Problem { origin, fault });
+            Shard::WHOLE
+        });
+        ShardConfig { shard, lease: self.take(&keys::LEASE) }
     }
 
     fn read_finding(&mut self) -> FindingConfig {
@@ -136,6 +175,7 @@ impl Reader {
             company_name: None,
             product_arn: None,
             refresh_after: Duration::ZERO,
+            gone_after: Duration::ZERO,
         };
         if finding.is_aws_parity() && self.last_origin() == Origin::Default {
             finding.unspecified_severity = UnspecifiedSeverity::Fixed(Severity::Informational);
@@ -151,6 +191,7 @@ impl Reader {
         finding.company_name = unless(COMPANY_NAME_DEFAULT, self.take(&keys::COMPANY_NAME));
         finding.product_arn = self.take(&keys::PRODUCT_ARN);
         finding.refresh_after = self.take(&keys::REFRESH_AFTER);
+        finding.gone_after = self.take(&keys::GONE_AFTER);
         finding
     }
 

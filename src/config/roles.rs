@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::rules::shortened;
-use crate::record::{AccountId, Lane};
+use crate::record::{AccountId, Lane, Partition};
 
 /// Stands for the account in a template.
 const ACCOUNT_PLACE: &str = "{account}";
@@ -129,6 +129,15 @@ impl RoleTemplate {
         Ok(arn)
     }
 
+    /// As IAM writes the roles of all accounts of a partition.
+    #[must_use]
+    pub fn arn_pattern(&self, partition: Partition) -> String {
+        match self {
+            Self::Name(name) => format!("arn:{partition}:iam::*:role/{name}"),
+            Self::Arn(arn) => arn.replacen(ACCOUNT_PLACE, "*", 1),
+        }
+    }
+
     /// As in the configuration.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -139,7 +148,7 @@ impl RoleTemplate {
 }
 
 /// The account whose role `arn` is; 20 to 2048 characters (STS model, `arnType`).
-fn owner(arn: &str) -> Option<AccountId> {
+pub(super) fn owner(arn: &str) -> Option<AccountId> {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     match parts[..] {
         ["arn", partition, "iam", "", owner, resource]

@@ -4,7 +4,7 @@
 
 use std::{fmt::Write as _, sync::LazyLock};
 
-use super::{Config, Origin, keys, units::quote};
+use super::{Config, LaneConfig, Origin, keys, units::quote};
 
 /// One key in effect.
 #[derive(Clone, Debug)]
@@ -53,6 +53,17 @@ const LANES: &str = "
 # hub = \"off\"
 ";
 
+const QUEUES: &str = "
+# Queues that EventBridge puts events in, one per Region: changes are seen within seconds rather than
+# at the next sweep. `region` only where the URL's host doesn't tell it; a role only for a queue in
+# another account. Variables can't give these.
+# [[sqs]]
+# url = \"https://sqs.us-east-1.amazonaws.com/111122223333/patchferry\"
+# region = \"us-east-1\"
+# role_arn = \"arn:aws:iam::111122223333:role/patchferry\"
+# external_id = \"…\"
+";
+
 fn init_text() -> String {
     let mut text = HEAD.to_string();
     let mut section = "";
@@ -68,7 +79,7 @@ fn init_text() -> String {
         }
         let _ = writeln!(text, "# {name} = {}", key.sample_toml());
     }
-    text + LANES
+    text + LANES + QUEUES
 }
 
 fn split(path: &str) -> (&str, &str) {
@@ -104,6 +115,7 @@ pub(super) fn effective(config: &Config) -> String {
         };
     }
     lanes(config, &mut text);
+    queues(config, &mut text);
     text
 }
 
@@ -115,20 +127,34 @@ fn lanes(config: &Config, text: &mut String) {
         });
         return;
     };
-    for config in lanes {
+    for LaneConfig { lane, role, hub_off } in lanes {
+        let note = if config.shard.shard.owns(lane) { "" } else { "  # another machine's" };
         let _ = write!(
             text,
-            "\n[[lanes]]\naccount = \"{}\"\nregions = [\"{}\"]\n",
-            config.lane.account, config.lane.region
+            "\n[[lanes]]{note}\naccount = \"{}\"\nregions = [\"{}\"]\n",
+            lane.account, lane.region
         );
-        if let Some(role) = &config.role {
+        if let Some(role) = role {
             let _ = writeln!(text, "role_arn = {}", quote(&role.arn));
             if let Some(external_id) = &role.external_id {
                 let _ = writeln!(text, "# external_id = {external_id:?}");
             }
         }
-        if config.hub_off {
+        if *hub_off {
             text.push_str("hub = \"off\"\n");
+        }
+    }
+}
+
+fn queues(config: &Config, text: &mut String) {
+    for queue in &config.queues {
+        let _ =
+            write!(text, "\n[[sqs]]\nurl = {}\nregion = \"{}\"\n", quote(&queue.url), queue.region);
+        if let Some(role) = &queue.role {
+            let _ = writeln!(text, "role_arn = {}", quote(&role.arn));
+            if let Some(external_id) = &role.external_id {
+                let _ = writeln!(text, "# external_id = {external_id:?}");
+            }
         }
     }
 }

@@ -114,16 +114,98 @@ label! {
         DescribeInstanceInformation = "DescribeInstanceInformation",
         DescribeInstancePatchStates = "DescribeInstancePatchStates",
         DescribeInstancePatches = "DescribeInstancePatches",
+        ListAssociations = "ListAssociations",
+        ListComplianceItems = "ListComplianceItems",
+        DescribeInstanceAssociationsStatus = "DescribeInstanceAssociationsStatus",
     }
 }
 
 label! {
-    /// How a request to Systems Manager ended, its retries included.
+    /// How a request to Systems Manager or Cloud Control ended.
     SsmOutcome as "outcome" {
         Ok = "ok",
         Throttled = "throttled",
         /// Credentials or permission.
         Denied = "denied",
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// What became of a message with an event.
+    EventOutcome as "outcome" {
+        /// The node was read and its state accepted.
+        Accepted = "accepted",
+        /// A sweep that began later has seen the node.
+        Swept = "swept",
+        /// The node is gone, and that was accepted.
+        Gone = "gone",
+        /// Nothing that concerns patch compliance, or of a lane that is off as intended.
+        Ignored = "ignored",
+        /// Of an account and Region that aren't served here.
+        Foreign = "foreign",
+        /// No event at all: a dead letter.
+        Malformed = "malformed",
+        /// Nothing could be read yet: left in the queue, to come again.
+        PutBack = "put_back",
+        /// Put back too often: left to the sweeps.
+        GivenUp = "given_up",
+    }
+}
+
+label! {
+    /// The operations of SQS that ingest uses.
+    SqsOperation as "operation" {
+        ReceiveMessage = "ReceiveMessage",
+        DeleteMessageBatch = "DeleteMessageBatch",
+        ChangeMessageVisibilityBatch = "ChangeMessageVisibilityBatch",
+    }
+}
+
+label! {
+    /// How a request to SQS ended.
+    SqsOutcome as "outcome" {
+        Ok = "ok",
+        /// Some entries of the batch failed.
+        Partial = "partial",
+        Throttled = "throttled",
+        /// Credentials, permission, or no such queue.
+        Denied = "denied",
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// What a queue of events is doing.
+    EventQueueState as "state" {
+        Reading = "reading",
+        /// Nothing is received while ingest is paused.
+        Paused = "paused",
+        /// SQS is out of reach; it is tried again.
+        Unavailable = "unavailable",
+        /// It can't be read until somebody acts.
+        Held = "held",
+    }
+}
+
+label! {
+    /// How a hub differed from the ledger.
+    DifferenceKind as "kind" {
+        /// Open, but not in the hub, or archived there.
+        Missing = "missing",
+        /// Active in the hub, but resolved or unknown here.
+        Orphaned = "orphaned",
+        /// In another version than was told.
+        Drifted = "drifted",
+        /// Active in the hub beside the node's finding.
+        Duplicate = "duplicate",
+    }
+}
+
+label! {
+    /// How a comparison of a hub with the ledger ended.
+    ReconcileOutcome as "outcome" {
+        Complete = "complete",
         Failed = "failed",
     }
 }

@@ -23,8 +23,9 @@ pub use ::metrics::{Counter, Gauge, Histogram};
 use ::metrics::{Recorder as _, with_local_recorder};
 pub use family::Family;
 pub use labels::{
-    Correction, FindingOutcome, HoldReason, HubOutcome, Label, NodeVerdict, ObservationOutcome,
-    PauseReason, Queue, SsmOperation, SsmOutcome, StoreAlarm,
+    Correction, DifferenceKind, EventOutcome, EventQueueState, FindingOutcome, HoldReason,
+    HubOutcome, Label, NodeVerdict, ObservationOutcome, PauseReason, Queue, ReconcileOutcome,
+    SqsOperation, SqsOutcome, SsmOperation, SsmOutcome, StoreAlarm,
 };
 pub use lanes::{LaneGauge, LaneMetrics, LaneState, SERIES_PER_LANE_MAX};
 pub use latency::LatencySummary;
@@ -111,6 +112,17 @@ catalogue! {
     /// Findings that somebody had resolved by hand and a newer scan has reopened.
     pub reopened_by_scan: Counter = "patchferry_reopened_by_scan_total";
 
+    /// Comparisons of a lane's hub with the ledger, by how they ended.
+    pub reconciles: Family<ReconcileOutcome, Counter> = "patchferry_reconciles_total";
+    /// Findings that a hub held otherwise than the ledger says.
+    pub reconcile_differences: Family<DifferenceKind, Counter> =
+        "patchferry_reconcile_differences_total";
+    /// Differences that were repaired.
+    pub reconcile_repairs: Family<DifferenceKind, Counter> = "patchferry_reconcile_repairs_total";
+    /// Time since the hub of some lane was last compared with the ledger, of all lanes the longest;
+    /// since the start where it never was.
+    pub reconcile_oldest_age_seconds: Gauge = "patchferry_reconcile_oldest_age_seconds";
+
     /// `BatchImportFindings` requests by how they ended.
     pub hub_requests: Family<HubOutcome, Counter> = "patchferry_hub_requests_total";
     /// Time that a `BatchImportFindings` request took.
@@ -120,6 +132,21 @@ catalogue! {
     /// Requests to Systems Manager by how they ended.
     pub ssm_requests: Family<SsmOperation, Family<SsmOutcome, Counter>> =
         "patchferry_ssm_requests_total";
+    /// Requests to Cloud Control, whether EC2 nodes that SSM no longer lists still exist, by how
+    /// they ended.
+    pub cloud_control_requests: Family<SsmOutcome, Counter> =
+        "patchferry_cloud_control_requests_total";
+    /// Messages with events by what became of them.
+    pub events: Family<EventOutcome, Counter> = "patchferry_events_total";
+    /// Time from an event to the acceptance of what it told of.
+    pub event_lag_seconds: Histogram = "patchferry_event_lag_seconds" [DELIVERY_SECONDS];
+    /// Messages that were received and are neither deleted nor put back yet.
+    pub event_messages_held: Gauge = "patchferry_event_messages_held";
+    /// Queues of events by what they are doing.
+    pub event_queues: Family<EventQueueState, Gauge> = "patchferry_event_queues";
+    /// Requests to SQS by how they ended.
+    pub sqs_requests: Family<SqsOperation, Family<SqsOutcome, Counter>> =
+        "patchferry_sqs_requests_total";
     /// Time that a complete sweep of a lane took.
     pub sweep_seconds: Histogram = "patchferry_sweep_seconds" [SWEEP_SECONDS];
 

@@ -14,8 +14,17 @@
 //! | open | gone | resolve as gone |
 //! | none or resolved | compliant or gone | nothing |
 //!
+//! Where the configuration names the node's finding otherwise than `desired` is named, [`former`]
+//! decides.
+//!
+//! Where the ledger was completed from the hub, what is older than the hub's state isn't told at
+//! all, whatever the table says: see [`Desired::outdates`].
+//!
 //! `UpdatedAt` is always greater than every one that was assigned to or read from the hub for the
 //! finding: the hub silently ignores an equal or older one.
+
+mod former;
+mod reopening;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -29,17 +38,15 @@ use super::stage;
 use crate::{
     failpoint::{self, FailPoint},
     metrics::Metrics,
-    queue::{Acked, Death, Decided, Desired, QueueError, Queues, Transition},
+    queue::{Acked, Closing, Death, Decided, Desired, QueueError, Queues, Transition},
     record::{
         Assessment, Change, Finding, FindingId, Lane, Reason, RecordState, RenderPolicy, Severity,
-        Stage, Text, UnixMillis, Verdict, dead_letter::DeadItem, observation::GoneReason,
+        Stage, Text, UnixMillis, Verdict,
+        dead_letter::DeadItem,
+        observation::{BASELINE_DOCUMENT, GoneReason, PatchList},
     },
     store::{StoreError, codec},
 };
-
-/// The SSM document behind a patch report, where SSM doesn't name it: compliance of type Patch
-/// comes from this one (aws-facts A).
-const DOCUMENT_DEFAULT: &str = "AWS-RunPatchBaseline";
 
 /// What makes two reports the same finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +82,8 @@ impl Policy {
 /// What the ledger holds of the node.
 #[derive(Clone, Copy, Debug)]
 pub struct Ledger<'a> {
+    /// The node's.
+    pub lane: &'a Lane,
     pub desired: Option<&'a Desired>,
     pub acked: Option<&'a Acked>,
     /// The hub may not be read, so `UpdatedAt` of an unknown finding begins now.
@@ -86,10 +95,21 @@ pub struct Ledger<'a> {
 pub enum Decision {
     /// A newer state of the node was judged already.
     Superseded,
+    /// What the hub was told meanwhile, by somebody else, may be newer.
+    Outdated,
     /// Nothing to tell.
     Nothing,
     /// Tell the hub; and close the finding that reported the node before, if that is another.
     Send { finding: Box<Finding>, digest: u64, close: Option<Box<Finding>> },
+}
+
+impl Decision {
+    fn and_close(self, former: Option<Box<Finding>>) -> Self {
+        match self {
+            Self::Send { finding, digest, .. } => Self::Send { finding, digest, close: former },
+            other => other,
+        }
+    }
 }
 
 /// See the module's table.
@@ -100,8 +120,16 @@ pub fn decide(
     policy: &Policy,
     now: UnixMillis,
 ) -> Decision {
-    if ledger.desired.is_some_and(|desired| assessment.read < desired.read) {
-        return Decision::Superseded;
+    if let Some(desired) = ledger.desired {
+        if desired.outranks(assessment.read) {
+            return Decision::Superseded;
+        }
+        if desired.outdates(assessment.read, event_time(assessment), assessment.source) {
+            return Decision::Outdated;
+        }
+    }
+    if let Some(desired) = former::named_otherwise(ledger, policy) {
+        return former::decide(desired, ledger, assessment, policy, now);
     }
     match policy.identity {
         Identity::Node => decide_by_node(ledger, assessment, policy, now),
@@ -115,7 +143,7 @@ fn decide_by_node(
     policy: &Policy,
     now: UnixMillis,
 ) -> Decision {
-    let draft = Draft { ledger, assessment, policy, now, id: FindingId::Node };
+    let draft = Draft { ledger, assessment, render: &policy.render, now, id: FindingId::Node };
     let open = ledger.desired.filter(|desired| desired.finding.state.is_open());
     match (open, assessment.verdict) {
         (None, Verdict::NonCompliant(severity)) if ledger.desired.is_some() => {
@@ -131,7 +159,7 @@ fn decide_by_node(
             if changed {
                 return draft.send(Change::Updated, RecordState::Open, severity);
             }
-            if refresh_is_due(ledger.acked, desired, policy, now) {
+            if refresh_is_due(ledger.acked, desired, policy.refresh_after, now) {
                 return draft.send(Change::Refreshed, RecordState::Open, severity);
             }
             Decision::Nothing
@@ -164,7 +192,7 @@ fn decide_by_operation(
 ) -> Decision {
     let id = operation_id(assessment);
     let open = ledger.desired.filter(|desired| desired.finding.state.is_open());
-    let draft = Draft { ledger, assessment, policy, now, id: id.clone() };
+    let draft = Draft { ledger, assessment, render: &policy.render, now, id: id.clone() };
     match assessment.verdict {
         Verdict::NonCompliant(_) if ledger.desired.is_some_and(|it| it.finding.id == id) => {
             Decision::Nothing
@@ -173,10 +201,7 @@ fn decide_by_operation(
             let close = open.filter(|_| policy.resolve).map(|desired| {
                 Box::new(closed(&desired.finding, RecordState::Gone(GoneReason::Superseded), now))
             });
-            match draft.send_first(severity) {
-                Decision::Send { finding, digest, .. } => Decision::Send { finding, digest, close },
-                other => other,
-            }
+            draft.send_first(severity).and_close(close)
         }
         Verdict::Compliant if policy.resolve => {
             resolve_as_reported(open, RecordState::Resolved, Severity::Informational, draft)
@@ -211,7 +236,7 @@ fn operation_id(assessment: &Assessment) -> FindingId {
         .as_ref()
         .and_then(|compliance| compliance.execution_id.clone())
         .unwrap_or_else(|| Text::truncated(&format!("at-{}", event_time(assessment).to_rfc3339())));
-    let document = facts.document.clone().unwrap_or_else(|| DOCUMENT_DEFAULT.into());
+    let document = facts.document.clone().unwrap_or_else(|| BASELINE_DOCUMENT.into());
     FindingId::Operation { document, command }
 }
 
@@ -219,7 +244,7 @@ fn operation_id(assessment: &Assessment) -> FindingId {
 struct Draft<'a> {
     ledger: Ledger<'a>,
     assessment: &'a Assessment,
-    policy: &'a Policy,
+    render: &'a RenderPolicy,
     now: UnixMillis,
     id: FindingId,
 }
@@ -232,9 +257,7 @@ impl Draft<'_> {
             Change::Refreshed => self.now,
             _ if matches!(state, RecordState::Gone(_)) => self.now,
             // Policy changes carry no event of their own.
-            Change::Updated if earlier.is_some_and(|it| it.policy != self.policy.render) => {
-                self.now
-            }
+            Change::Updated if earlier.is_some_and(|it| it.policy != *self.render) => self.now,
             _ => event_time(self.assessment),
         };
         let mut updated_at = reported_at;
@@ -282,7 +305,7 @@ impl Draft<'_> {
             first_observed_at,
             last_observed_at: event_time(assessment).max(first_observed_at),
             facts,
-            policy: self.policy.render.clone(),
+            policy: self.render.clone(),
             source: assessment.source,
             accepted_at: assessment.accepted_at,
         };
@@ -304,12 +327,33 @@ fn event_time(assessment: &Assessment) -> UnixMillis {
 fn refresh_is_due(
     acked: Option<&Acked>,
     desired: &Desired,
-    policy: &Policy,
+    refresh_after: Duration,
     now: UnixMillis,
 ) -> bool {
     let Some(acked) = acked else { return false };
     acked.receipt.revision == desired.revision
-        && now.since(acked.receipt.acknowledged_at) > policy.refresh_after
+        && now.since(acked.receipt.acknowledged_at) > refresh_after
+}
+
+/// The next version of an open finding whose node exists though nothing is reported of it any
+/// more, when it is due: the hub would forget it.
+pub(super) fn refreshed(
+    desired: &Desired,
+    acked: Option<&Acked>,
+    refresh_after: Duration,
+    now: UnixMillis,
+) -> Option<Finding> {
+    let is_open = desired.finding.state.is_open();
+    if !is_open || !refresh_is_due(acked, desired, refresh_after, now) {
+        return None;
+    }
+    let mut finding = desired.finding.clone();
+    finding.change = Change::Refreshed;
+    finding.updated_at = now.max(UnixMillis(finding.updated_at.0 + 1));
+    finding.accepted_at = now;
+    // The patch list went with the version that was delivered.
+    finding.facts.patches = None;
+    Some(finding)
 }
 
 /// Of the facts whose change is worth telling: severity, non-compliant counts, baseline, and the
@@ -407,35 +451,59 @@ fn judge(
     policy: &Policy,
 ) -> Result<(), StoreError> {
     let node = assessment.node.as_str();
-    let desired = step.desired(lane, node)?;
-    let acked = match &desired {
+    let stored = step.desired(lane, node)?;
+    let reopening = step.reopening(lane, node)?;
+    // While its finding is closed to be opened again, the node is judged by what follows.
+    let believed = reopening::believed(stored.as_ref(), reopening.as_ref());
+    let desired = believed.as_ref().or(stored.as_ref());
+    let acked = match desired {
         Some(desired) if desired.finding.state.is_open() => step.acked(lane, node)?,
         _ => None,
     };
-    let floor_unknown = match &desired {
+    let floor_unknown = match desired {
         Some(_) => false,
         None => step.lane_row(lane)?.read_back.is_denied(),
     };
-    let ledger = Ledger { desired: desired.as_ref(), acked: acked.as_ref(), floor_unknown };
+    let ledger = Ledger { lane, desired, acked: acked.as_ref(), floor_unknown };
+    // What still waits under a former name takes no other's place, and must not be told.
+    let is_renamed = former::named_otherwise(ledger, policy).is_some();
     let now = step.now();
     let decided = catch_unwind(AssertUnwindSafe(|| decide(ledger, &assessment, policy, now)));
     let patches = assessment.facts.patches.as_ref();
     match decided {
         Ok(Decision::Superseded) => step.superseded(lane, node, patches),
-        Ok(Decision::Nothing) => step.unchanged(lane, node, assessment.read, patches),
+        Ok(Decision::Outdated) => step.outdated(lane, node, patches),
+        Ok(Decision::Nothing) => {
+            reopening::judged(step, lane, reopening, &assessment, false)?;
+            step.unchanged(lane, node, assessment.read, patches)
+        }
+        Ok(Decision::Send { finding, digest, .. })
+            if reopening::follows(reopening.as_ref(), &finding, lane) =>
+        {
+            let unused = unused_patches(&finding, &assessment);
+            let read = assessment.read;
+            reopening::follow(step, lane, reopening, Closing { finding, digest, read })?;
+            step.drop_patches(lane, node, unused.as_ref())
+        }
         Ok(Decision::Send { finding, digest, close }) => {
+            reopening::judged(step, lane, reopening, &assessment, true)?;
             if let Some(close) = close {
                 step.send_derived(lane, *close)?;
             }
-            let coalesces = policy.identity == Identity::Node;
-            let kept = finding.facts.patches == assessment.facts.patches;
-            let unused = assessment.facts.patches.clone().filter(|_| !kept);
+            let coalesces = policy.identity == Identity::Node || is_renamed;
+            let unused = unused_patches(&finding, &assessment);
             let decided = Decided { finding: *finding, read: assessment.read, digest, coalesces };
-            step.send(lane, desired.as_ref(), decided)?;
+            step.send(lane, stored.as_ref(), decided)?;
             step.drop_patches(lane, node, unused.as_ref())
         }
         Err(_) => step.bury(lane, panicked(assessment)),
     }
+}
+
+/// The assessment's patches, if the finding goes without them.
+fn unused_patches(finding: &Finding, assessment: &Assessment) -> Option<PatchList> {
+    let patches = &assessment.facts.patches;
+    patches.clone().filter(|_| finding.facts.patches != *patches)
 }
 
 fn panicked(assessment: Assessment) -> Death {

@@ -29,7 +29,9 @@ use crate::{
         UnixMillis, Verdict,
         assessment::Compliance,
         dead_letter::DeadItem,
-        observation::{RawCompliance, RawPatchState, SeverityCounts},
+        observation::{
+            ASSOCIATION_DOCUMENT, BASELINE_DOCUMENT, RawCompliance, RawPatchState, SeverityCounts,
+        },
     },
 };
 
@@ -94,6 +96,7 @@ fn facts(observation: &Observation, corrections: &mut Corrections) -> Result<Fac
         patches: observation.patches.clone(),
         ..Facts::default()
     };
+    facts.document = document(observation).map(Text::truncated);
     if let Some(raw) = &observation.compliance {
         facts.compliance = Some(compliance(raw, read_at, corrections)?);
     }
@@ -107,6 +110,15 @@ fn facts(observation: &Observation, corrections: &mut Corrections) -> Result<Fac
     facts.operation_end = time("operation end", raw.operation_end, read_at, corrections)?;
     facts.reboot_option.clone_from(&raw.reboot_option);
     Ok(facts)
+}
+
+/// The document that has found what is told, if anything is.
+fn document(observation: &Observation) -> Option<&'static str> {
+    if observation.is_by_association() {
+        return Some(ASSOCIATION_DOCUMENT);
+    }
+    let is_told = observation.compliance.is_some() || observation.patch_state.is_some();
+    is_told.then_some(BASELINE_DOCUMENT)
 }
 
 fn operation(raw: &RawPatchState) -> Result<Option<Text<32>>, Refusal> {
@@ -210,8 +222,9 @@ fn verdict(
     if let Some(reason) = observation.gone {
         return Ok(Verdict::Gone(reason));
     }
-    let by_counts =
-        observation.patch_state.as_ref().map(|_| counts_say_non_compliant(&facts.counts));
+    // An association tells no counts.
+    let counted = observation.patch_state.as_ref().filter(|_| !observation.is_by_association());
+    let by_counts = counted.map(RawPatchState::counts_problems);
     let by_service = facts.compliance.as_ref().map(|compliance| compliance.non_compliant);
     let non_compliant = match (by_service, by_counts) {
         (Some(service), Some(counts)) => {
@@ -230,17 +243,6 @@ fn verdict(
         return Ok(Verdict::Compliant);
     }
     Ok(Verdict::NonCompliant(severity(facts, unspecified)))
-}
-
-/// Missing, failed, rejected or pending a reboot, or any of the three overlapping counts.
-fn counts_say_non_compliant(counts: &PatchCounts) -> bool {
-    counts.missing > 0
-        || counts.failed > 0
-        || counts.installed_rejected > 0
-        || counts.installed_pending_reboot > 0
-        || counts.critical_non_compliant > 0
-        || counts.security_non_compliant > 0
-        || counts.other_non_compliant > 0
 }
 
 /// The most severe non-compliant patch by the baseline's compliance level.

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use super::{
-    LaneState, QueueError, Queues, Transition, accounting as account, details,
+    Death, LaneState, QueueError, Queues, Transition, absent, accounting as account, details,
     ledger::{self, ReadBack, Seen},
     pages::{self, Accepted},
 };
@@ -35,6 +35,7 @@ struct Incoming {
 /// What is written under a node beside its observation.
 struct Row {
     node: Text<128>,
+    is_gone: bool,
     seen: Option<Seen>,
     list: Option<PatchList>,
     patches: Vec<Vec<u8>>,
@@ -46,7 +47,8 @@ impl Incoming {
         let mut rows = Vec::with_capacity(nodes.len());
         for AcceptedNode { observation, seen, patches } in nodes {
             let list = observation.patches.clone();
-            rows.push(Row { node: observation.node.clone(), seen, list, patches });
+            let (node, is_gone) = (observation.node.clone(), observation.gone.is_some());
+            rows.push(Row { node, is_gone, seen, list, patches });
             accepted.push(Accepted { at, observation });
         }
         Self { lane, pages: pages::paginate(&accepted), rows }
@@ -60,7 +62,12 @@ impl Incoming {
             step.add(account::ACCEPTED, count);
             step.add(account::OBSERVED, count);
         }
-        for Row { node, seen, list, patches } in rows {
+        for Row { node, is_gone, seen, list, patches } in rows {
+            if is_gone {
+                // Should it come back, whatever it then says is news.
+                step.tx.remove(&ledger::seen_key(&lane, node.as_str()))?;
+                absent::forget(step, &lane, node.as_str())?;
+            }
             if let Some(seen) = seen {
                 let key = ledger::seen_key(&lane, node.as_str());
                 step.tx.put(&key, codec::encode(0, &seen))?;
@@ -106,6 +113,49 @@ impl Queues {
         .await
     }
 
+    /// Accepts what is no observation at all as a dead letter: counted, and on disk when this
+    /// returns.
+    ///
+    /// # Errors
+    /// As [`Queues::accept`].
+    pub async fn accept_dead(&self, lane: &Lane, death: Death) -> Result<(), QueueError> {
+        let lane = lane.clone();
+        self.transition(Commit::ingest(1), move |step| {
+            step.add(account::ACCEPTED, i64::try_from(death.count).unwrap_or(i64::MAX));
+            step.bury(&lane, death)
+        })
+        .await
+    }
+
+    /// Whether anything would be accepted now.
+    pub async fn has_room(&self) -> Result<bool, QueueError> {
+        // An empty commit has the committer look at the space anew.
+        match self.store.commit(Commit::ingest(0), |_| Ok(())).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Full(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Notes what was seen of nodes of which there is nothing to tell.
+    pub async fn note_seen(
+        &self,
+        lane: &Lane,
+        nodes: Vec<(Text<128>, Seen)>,
+    ) -> Result<(), QueueError> {
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let lane = lane.clone();
+        self.transition(Commit::hand_off(nodes.len()), move |step| {
+            nodes.iter().try_for_each(|(node, seen)| {
+                let key = ledger::seen_key(&lane, node.as_str());
+                step.tx.put(&key, codec::encode(0, seen))
+            })
+        })
+        .await
+    }
+
     /// The `seen` rows of nodes, in the order of `nodes`.
     pub async fn seen(
         &self,
@@ -121,6 +171,25 @@ impl Queues {
                     .map(|node| {
                         let bytes = reader.get(&ledger::seen_key(&lane, node))?;
                         Ok(bytes.and_then(|bytes| Some(codec::decode::<Seen>(&bytes).ok()?.1)))
+                    })
+                    .collect()
+            })
+            .await?;
+        Ok(rows)
+    }
+
+    /// Whether the hub should hold an open finding for each of these nodes, in their order.
+    pub async fn are_open(&self, lane: &Lane, nodes: Vec<String>) -> Result<Vec<bool>, QueueError> {
+        let lane = lane.clone();
+        let rows = self
+            .store
+            .read(move |reader| {
+                nodes
+                    .iter()
+                    .map(|node| {
+                        let row = reader.get(&ledger::desired_key(&lane, node))?;
+                        let tag = row.and_then(|row| codec::tag(&row).ok());
+                        Ok(tag.is_some_and(|tag| ledger::open_severity(tag).is_some()))
                     })
                     .collect()
             })

@@ -4,18 +4,32 @@
 //! its hub holds are adopted as floors (`UpdatedAt`, `CreatedAt`) and as `desired` rows; what
 //! transform would have judged meanwhile is parked, on disk, and goes on afterwards. What the
 //! ledger believes open and the hub doesn't hold is told anew with the node's next observation.
+//!
+//! So does a lane whose ledger may be old: it was another machine's meanwhile, or the whole
+//! machine was set back ([`tenure`](super::tenure)). There a finding may wait, or an observation,
+//! that is older than what the hub was told since, whatever their `UpdatedAt`. The rule that keeps
+//! an older state from taking a newer one's place:
+//!
+//! - Where the hub's `UpdatedAt` is none that this ledger knows of, somebody else told it of the
+//!   node. `UpdatedAt` is never before the event that is reported, so a state that happened at or
+//!   after it is at least as new as the hub's, and goes on.
+//! - Of any other it isn't known. A finding that waits is taken out of the line, an observation
+//!   isn't judged: both are coalesced into the hub's state, which becomes `desired`, and the node
+//!   is observed anew. What was read after the adoption is newer, by its number.
+//! - Lines that somebody handed in can't be read again, so they go on.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::atomic::Ordering};
 
 use super::{
     QueueError, Queues,
     ledger::{self, Desired, LaneRow, ReadBack},
+    outbox::Waiting,
     table_prefix,
-    transition::Transition,
+    transition::{Transition, Waits},
 };
 use crate::{
     failpoint::{self, FailPoint},
-    record::{Finding, Lane, ReadNumber, Revision, UnixMillis},
+    record::{Finding, Lane, ReadNumber, Revision, Source, UnixMillis},
     store::{
         Commit, Store, StoreError, codec,
         keys::{KeyFields, Table},
@@ -36,9 +50,15 @@ impl Queues {
     /// Adopts a page of findings that the hub holds.
     pub async fn adopt(&self, lane: &Lane, states: Vec<HubState>) -> Result<(), QueueError> {
         let lane = lane.clone();
+        // Numbers that are given from now on are those of reads that begin after the hub's answer.
+        let last_read = self.lane(&lane).last_read();
         self.transition(Commit::hand_off(states.len()), move |step| {
+            let last = match last_read {
+                Some(last) => last,
+                None => step.lane_row(&lane)?.reads_reserved,
+            };
             for state in states {
-                adopt_one(step, &lane, state.finding)?;
+                adopt_one(step, &lane, state.finding, ReadNumber(last + 1))?;
             }
             Ok(())
         })
@@ -74,7 +94,8 @@ impl Queues {
     }
 
     /// Ends a read-back in which `found` are the nodes whose findings the hub holds (`None` if
-    /// the hub may not be read), lets go what was parked and has every node observed anew.
+    /// the hub may not be read), and lets go what was parked. Nodes of which the hub doesn't hold
+    /// what the ledger says are observed anew; of the others nothing has to be read.
     pub async fn finish_read_back(
         &self,
         lane: &Lane,
@@ -83,10 +104,13 @@ impl Queues {
         let denied = found.is_none();
         if let Some(found) = found {
             self.forget_missing(lane, found).await?;
-            self.forget_seen(lane).await?;
         }
         failpoint::reach(FailPoint::ReadBackReconciled);
         self.set_read_back(lane, ReadBack::Releasing { denied }).await?;
+        let state = self.lane(lane);
+        if state.stale.swap(false, Ordering::AcqRel) {
+            state.observe.notify_one();
+        }
         self.release_parked(lane).await
     }
 
@@ -135,71 +159,93 @@ impl Queues {
         }
         Ok(())
     }
-
-    /// Has every node of the lane pass change detection once.
-    async fn forget_seen(&self, lane: &Lane) -> Result<(), QueueError> {
-        let mut from = ledger::lane_key(Table::Seen, lane);
-        loop {
-            let (prefix, begin) = (ledger::lane_key(Table::Seen, lane), from.clone());
-            let rows = self
-                .store
-                .read(move |reader| reader.page(&prefix, &begin, STEP_ENTRIES_MAX))
-                .await?;
-            let Some((last, _)) = rows.last() else { return Ok(()) };
-            from = last.successor();
-            self.transition(Commit::hand_off(rows.len()), move |step| {
-                for (key, _) in rows {
-                    step.tx.remove(&key)?;
-                }
-                Ok(())
-            })
-            .await?;
-        }
-    }
 }
 
-fn adopt_one(step: &mut Transition<'_, '_>, lane: &Lane, hub: Finding) -> Result<(), StoreError> {
+pub(super) fn adopt_one(
+    step: &mut Transition<'_, '_>,
+    lane: &Lane,
+    hub: Finding,
+    fresh: ReadNumber,
+) -> Result<(), StoreError> {
     let Some(old) = step.desired(lane, hub.node.as_str())? else {
-        let row = Desired {
-            read: ReadNumber(0),
-            revision: Revision(0),
-            finding: hub,
-            digest: 0,
-            place: None,
-            rejected: false,
-            decided_at: step.now(),
-        };
-        return step.put_desired(lane, None, &row);
+        return adopt_state(step, lane, None, hub, fresh);
     };
-    if old.finding.id != hub.id || hub.updated_at < old.finding.updated_at {
+    if !old.finding.has_name_of(&hub, lane) {
+        // What is told under another name from now on is newer than anything told before.
         return Ok(());
     }
-    raise_floor(step, lane, &old, &hub)
+    let waiting = step.newest_waiting(lane, &old)?;
+    match waiting {
+        Some((_, waiting)) if is_overtaken(step, lane, &waiting.finding, &hub)? => {
+            step.take_waiting(lane, Some(&old))?;
+            adopt_state(step, lane, Some(&old), hub, fresh)
+        }
+        Some(_) if hub.updated_at >= old.finding.updated_at => {
+            raise_floor(step, lane, &old, &hub, waiting)
+        }
+        None if hub.updated_at > old.finding.updated_at => {
+            adopt_state(step, lane, Some(&old), hub, fresh)
+        }
+        _ => Ok(()),
+    }
 }
 
-/// The hub holds a version as new as ours, or newer: the version that waits, if one does, must
-/// be newer still.
+/// Whether the hub may hold a newer state than a version that waits.
+fn is_overtaken(
+    step: &Transition<'_, '_>,
+    lane: &Lane,
+    waiting: &Finding,
+    hub: &Finding,
+) -> Result<bool, StoreError> {
+    if waiting.source == Source::File || waiting.updated_at == hub.updated_at {
+        return Ok(false);
+    }
+    let told = step.acked(lane, hub.node.as_str())?.map(|acked| acked.receipt.updated_at);
+    Ok(told.is_none_or(|told| hub.updated_at > told) && waiting.last_observed_at < hub.updated_at)
+}
+
+/// Has what the hub holds be what it should hold, until the node is observed.
+fn adopt_state(
+    step: &mut Transition<'_, '_>,
+    lane: &Lane,
+    old: Option<&Desired>,
+    mut hub: Finding,
+    fresh: ReadNumber,
+) -> Result<(), StoreError> {
+    let mut fresh = fresh;
+    if let Some(old) = old {
+        // The hub's copy tells less; a node that turns out to be gone is told with these.
+        hub.facts = old.finding.facts.clone();
+        hub.facts.patches = None;
+        hub.policy = old.finding.policy.clone();
+        hub.updated_at = hub.updated_at.max(old.finding.updated_at);
+        fresh = fresh.max(old.read);
+        // Whatever was to follow a version that was to close it.
+        step.end_reopening(lane, hub.node.as_str())?;
+    }
+    let row = Desired::adopted(hub, fresh, step.now());
+    step.put_desired(lane, old, &row)?;
+    observe_anew(step, lane, row.finding.node.as_str())
+}
+
+/// The hub holds a version as new as the one that waits, or newer: that must be newer still.
 fn raise_floor(
     step: &mut Transition<'_, '_>,
     lane: &Lane,
     old: &Desired,
     hub: &Finding,
+    waiting: Option<(Waits, Waiting)>,
 ) -> Result<(), StoreError> {
+    let Some((place, mut waiting)) = waiting else { return Ok(()) };
     let mut new = old.clone();
+    // Other bytes are another version: what was claimed of the old one settles nothing.
+    new.revision = Revision(step.tx.next_sequence());
     new.finding.created_at = hub.created_at;
-    if let Some((place, mut waiting)) = step.newest_waiting(lane, old)? {
-        // Other bytes are another version: what was claimed of the old one settles nothing.
-        new.revision = Revision(step.tx.next_sequence());
-        waiting.revision = new.revision;
-        new.finding.updated_at = UnixMillis(hub.updated_at.0 + 1);
-        waiting.finding.updated_at = new.finding.updated_at;
-        waiting.finding.created_at = hub.created_at;
-        step.rewrite_waiting(lane, &place, &waiting)?;
-    } else if hub.updated_at > old.finding.updated_at {
-        new.finding.updated_at = hub.updated_at;
-        new.finding.state = hub.state;
-        new.digest = 0;
-    }
+    new.finding.updated_at = UnixMillis(hub.updated_at.0 + 1);
+    waiting.revision = new.revision;
+    waiting.finding.updated_at = new.finding.updated_at;
+    waiting.finding.created_at = hub.created_at;
+    step.rewrite_waiting(lane, &place, &waiting)?;
     step.put_desired(lane, Some(old), &new)
 }
 
@@ -208,5 +254,13 @@ fn forget_told(step: &mut Transition<'_, '_>, lane: &Lane, node: &str) -> Result
     if step.newest_waiting(lane, &old)?.is_some() {
         return Ok(());
     }
-    step.put_desired(lane, Some(&old), &Desired { digest: 0, ..old.clone() })
+    step.put_desired(lane, Some(&old), &Desired { digest: 0, ..old.clone() })?;
+    observe_anew(step, lane, node)
+}
+
+/// Has the node pass change detection once, and a sweep follow the read-back.
+fn observe_anew(step: &mut Transition<'_, '_>, lane: &Lane, node: &str) -> Result<(), StoreError> {
+    step.effects.lane(lane).stale = true;
+    step.tx.remove(&ledger::seen_key(lane, node))?;
+    Ok(())
 }

@@ -8,10 +8,14 @@ use super::{
     details,
     ledger::{self, Acked},
     outbox::{self, ClaimedFinding, Undecodable, Waiting},
+    reopening,
     transition::Transition,
 };
 use crate::{
-    record::{Lane, PatchDetail, Reason, Receipt, Stage, UnixMillis, dead_letter::DeadItem},
+    record::{
+        Lane, PatchDetail, Reason, Receipt, RecordState, Source, Stage, UnixMillis,
+        dead_letter::DeadItem, observation::GoneReason,
+    },
     store::{
         Commit, Reader, StoreError, codec,
         keys::{Key, Table},
@@ -121,7 +125,16 @@ impl Queues {
         settlements: Vec<Settlement>,
     ) -> Result<Vec<bool>, QueueError> {
         let lane = lane.clone();
-        self.transition(Commit::hand_off(settlements.len()), move |step| {
+        let reopens = settlements.iter().any(|settlement| match settlement {
+            Settlement::Acknowledged { claimed, .. } => {
+                reopening::may_close(&claimed.waiting.finding)
+            }
+            _ => false,
+        });
+        let count = settlements.len();
+        // Durable: what follows a closing version may be sent as soon as this returns.
+        let commit = if reopens { Commit::durable(count) } else { Commit::hand_off(count) };
+        self.transition(commit, move |step| {
             settlements.into_iter().map(|settlement| settle_one(step, &lane, settlement)).collect()
         })
         .await
@@ -200,6 +213,9 @@ fn settle_one(
                 remove_patches(step, lane, &claimed)?;
             }
             acknowledge(step, lane, &claimed, receipt)?;
+            if newest {
+                reopening::acknowledged(step, lane, &claimed)?;
+            }
             Ok(newest)
         }
         Settlement::Retry { claimed, due, attempts } => {
@@ -210,10 +226,19 @@ fn settle_one(
             Ok(false)
         }
         Settlement::Rejected { claimed, message } => {
-            if take_claimed(step, lane, &claimed)? {
-                mark_rejected(step, lane, &claimed)?;
-                step.bury(lane, rejected(claimed, &message))?;
+            if !take_claimed(step, lane, &claimed)? {
+                return Ok(false);
             }
+            if closes_a_former_name(&claimed) {
+                // A name that the hub doesn't take is one that it holds nothing under.
+                tracing::info!(%lane, node = %claimed.waiting.finding.node, said = %message, "the hub holds nothing under the finding's former name");
+                remove_patches(step, lane, &claimed)?;
+                step.add(account::UNCHANGED, 1);
+                return Ok(false);
+            }
+            mark_rejected(step, lane, &claimed)?;
+            reopening::rejected(step, lane, &claimed)?;
+            step.bury(lane, rejected(claimed, &message))?;
             Ok(false)
         }
     }
@@ -255,6 +280,11 @@ fn acknowledge(
         return Ok(());
     }
     step.tx.put(&ledger::acked_key(lane, node), codec::encode(0, &Acked { receipt }))
+}
+
+fn closes_a_former_name(claimed: &ClaimedFinding) -> bool {
+    let finding = &claimed.waiting.finding;
+    finding.source == Source::Derived && finding.state == RecordState::Gone(GoneReason::Superseded)
 }
 
 fn mark_rejected(

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -23,6 +23,12 @@ pub struct LaneState {
     pauses: watch::Receiver<Pauses>,
     /// Something for deliver to look at: an entry, the end of a read-back, a pause or its end.
     pub deliver: Notify,
+    /// A finding that somebody has resolved is due to be opened again.
+    pub reopening_is_due: Notify,
+    /// What is known of the lane's nodes may be old: they are to be observed soon.
+    pub observe: Notify,
+    /// A read-back has found nodes that are to be observed anew.
+    pub(super) stale: AtomicBool,
     /// The lowest outbox key that was written since deliver last looked.
     rewind: Mutex<Option<Key>>,
     outbox: AtomicI64,
@@ -45,6 +51,9 @@ impl LaneState {
             lane,
             pauses,
             deliver: Notify::new(),
+            reopening_is_due: Notify::new(),
+            observe: Notify::new(),
+            stale: AtomicBool::default(),
             rewind: Mutex::default(),
             outbox: AtomicI64::default(),
             delayed: AtomicI64::default(),
@@ -77,6 +86,12 @@ impl LaneState {
         self.rewind.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// The last read number that was given; `None` if this process has given none.
+    pub(super) fn last_read(&self) -> Option<u64> {
+        let reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        reads.next.checked_sub(1)
+    }
+
     pub fn outbox_findings(&self) -> i64 {
         self.outbox.load(Ordering::Acquire)
     }
@@ -99,10 +114,19 @@ impl LaneState {
     }
 
     fn apply(&self, effect: LaneEffect) {
+        if effect.reopening_is_due {
+            self.reopening_is_due.notify_one();
+        }
         self.outbox.fetch_add(effect.outbox, Ordering::AcqRel);
         self.delayed.fetch_add(effect.delayed, Ordering::AcqRel);
         for (gauge, delta) in self.open.iter().zip(effect.open) {
             gauge.fetch_add(delta, Ordering::AcqRel);
+        }
+        if effect.stale {
+            self.stale.store(true, Ordering::Release);
+        }
+        if effect.observe {
+            self.observe.notify_one();
         }
         let Some(written) = effect.written else { return };
         let mut rewind = self.rewind.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,6 +144,11 @@ pub(super) struct LaneEffect {
     pub outbox: i64,
     pub delayed: i64,
     pub open: [i64; 5],
+    pub reopening_is_due: bool,
+    /// A read-back has found a node that is to be observed anew.
+    pub stale: bool,
+    /// Nodes are to be observed soon.
+    pub observe: bool,
     /// The lowest outbox key that was written.
     pub written: Option<Key>,
 }
@@ -179,6 +208,13 @@ impl Lanes {
 
     pub fn pauses(&self) -> Pauses {
         self.pauses.borrow().clone()
+    }
+
+    /// Waits until the pause of all lanes is taken back.
+    pub async fn whole_resumed(&self, what: PauseWhat) {
+        let mut pauses = self.pauses.subscribe();
+        // The sender is ours.
+        let _ = pauses.wait_for(|pauses| pauses.whole(what).is_none()).await;
     }
 
     /// Changes what is paused, and tells every lane.

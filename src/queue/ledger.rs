@@ -9,13 +9,13 @@
 //!
 //! The one exception to "one writer": the settlement that buries a rejected finding marks its
 //! `desired` row, in the committer, so that any changed fact is tried again; and a read-back
-//! adopts `desired` rows that aren't there.
+//! adopts `desired` rows where the hub holds something newer.
 
 use serde::{Deserialize, Serialize};
 
 use super::outbox::Place;
 use crate::{
-    record::{Finding, Lane, ReadNumber, Receipt, Revision, Severity, UnixMillis},
+    record::{Finding, Lane, ReadNumber, Receipt, Revision, Severity, Source, UnixMillis},
     store::keys::{Key, Table},
 };
 
@@ -34,9 +34,10 @@ pub struct Seen {
 /// What the hub should hold for a node: the last decision of transform.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Desired {
-    /// Of the newest observation that was judged; older ones are coalesced.
+    /// Of the newest observation that was judged; older ones are coalesced. Where the row was
+    /// adopted from the hub: the first number that was given afterwards.
     pub read: ReadNumber,
-    /// Of the newest version that was put in the outbox.
+    /// Of the newest version that was put in the outbox; 0 if the row was adopted from the hub.
     pub revision: Revision,
     pub finding: Finding,
     /// Of the facts whose change is worth telling; 0 if they are unknown (adopted from the hub).
@@ -49,6 +50,44 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// The row of a finding that the hub holds and this ledger didn't know, or not as new. What is
+    /// read from `fresh` on is newer than the hub's state; of what was read before, that isn't
+    /// known.
+    pub(super) fn adopted(finding: Finding, fresh: ReadNumber, now: UnixMillis) -> Self {
+        Self {
+            read: fresh,
+            revision: Revision(0),
+            finding,
+            digest: 0,
+            place: None,
+            rejected: false,
+            decided_at: now,
+        }
+    }
+
+    /// Whether the row is as the hub told it: no version of ours came after.
+    #[must_use]
+    pub fn is_adopted(&self) -> bool {
+        self.revision == Revision(0)
+    }
+
+    /// Whether a newer state than that of `read` was judged here.
+    #[must_use]
+    pub fn outranks(&self, read: ReadNumber) -> bool {
+        !self.is_adopted() && read < self.read
+    }
+
+    /// Whether what the hub holds may be newer than something that was read by `read` and
+    /// happened at `at`, a point in time by AWS's clocks or ours. What can't be read again is
+    /// never called outdated.
+    #[must_use]
+    pub fn outdates(&self, read: ReadNumber, at: UnixMillis, source: Source) -> bool {
+        self.is_adopted()
+            && read < self.read
+            && source != Source::File
+            && at < self.finding.updated_at
+    }
+
     /// What can be known of the row without decoding it: 0, or 1 + severity while open.
     pub(super) fn tag(&self) -> u64 {
         if self.finding.state.is_open() { 1 + self.finding.severity as u64 } else { 0 }
@@ -137,6 +176,10 @@ pub(super) fn desired_key(lane: &Lane, node: &str) -> Key {
 
 pub(super) fn acked_key(lane: &Lane, node: &str) -> Key {
     node_key(Table::Acked, lane, node)
+}
+
+pub(super) fn absent_key(lane: &Lane, node: &str) -> Key {
+    node_key(Table::Absent, lane, node)
 }
 
 pub(super) fn lane_row_key(lane: &Lane) -> Key {

@@ -7,18 +7,21 @@
 //!
 //! In the order of the data: [`accept`] -> [`middle`] (observed, assessed) -> [`outbox`] and
 //! [`delivery`]. [`transition`] is one atomic step; [`ledger`] the rows per node; [`adopt`] and
-//! [`parked`] the read-back; [`readmit`] has what had left go on; [`pages`], [`details`], [`dead`]
-//! what is stored how; [`pause`] what an operator has stopped; [`retention`] forgets, and
-//! [`retire`] a whole lane; [`inspect`]
-//! looks only, and so does [`verify`]; [`salvage`] takes over what a store that was set aside had
-//! waiting.
+//! [`parked`] the read-back, [`tenure`] when it is needed; [`repair`] what is done about differences
+//! from the hub, [`reopening`] about findings that people resolved, [`care`] when a hub was last
+//! looked at; [`readmit`] has what had left go on; [`pages`], [`details`], [`dead`] what is stored
+//! how; [`absent`] nodes that no list names any more; [`pause`] what an operator has stopped;
+//! [`retention`] forgets, and [`retire`] a whole lane; [`inspect`] looks only, and so does
+//! [`verify`]; [`salvage`] takes over what a store that was set aside had waiting.
 //!
 //! Deliberately doesn't know: what an item means (the judgement is the caller's closure), AWS,
 //! metrics.
 
+mod absent;
 mod accept;
 pub mod accounting;
 mod adopt;
+mod care;
 mod dead;
 mod delivery;
 pub mod details;
@@ -32,9 +35,12 @@ mod pages;
 mod parked;
 pub mod pause;
 mod readmit;
+mod reopening;
+mod repair;
 mod retention;
 mod retire;
 mod salvage;
+pub mod tenure;
 mod transition;
 mod verify;
 
@@ -42,9 +48,11 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::Notify;
 
+pub use absent::{Absence, OpenFindings, Unreported};
 pub use accept::AcceptedNode;
 pub use accounting::{Accounting, Queued, Recount};
 pub use adopt::HubState;
+pub use care::LaneCare;
 pub use dead::{
     CompleteLetter, DeadCursor, DeadFilter, DeadPage, Death, Dropped, EPISODES_KEPT_MAX, Episode,
     RedrivePreview, Redriven,
@@ -59,6 +67,8 @@ pub use outbox::{ClaimedFinding, Place, Undecodable, Waiting};
 pub use pages::{Accepted, ClaimedPage, Damaged, PAGE_ITEMS_MAX};
 pub use pause::{Pause, PauseWhat, Pauses};
 pub use readmit::{Readmission, Readmitted};
+pub use reopening::{Closing, LookedAt, Reopening};
+pub use repair::{Repair, Repaired, Told, Version};
 pub use retention::Retention;
 pub use retire::{Left, LeftPage, Which};
 pub use salvage::{SalvageCount, SalvageReport, Wreckage};
@@ -91,6 +101,12 @@ impl QueueError {
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_fatal())
+    }
+
+    /// Whether ingest is paused since there is no room; nothing was accepted.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Full(_)))
     }
 }
 

@@ -127,6 +127,11 @@ impl Queues {
         self.inner.lanes.pauses()
     }
 
+    /// Waits until ingest isn't paused as a whole.
+    pub async fn ingest_resumed(&self) {
+        self.inner.lanes.whole_resumed(PauseWhat::Ingest).await;
+    }
+
     /// Pauses a lane, or all. Whether it wasn't before: a pause that is in force stays as it is.
     /// On disk when this returns.
     pub async fn pause(

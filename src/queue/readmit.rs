@@ -23,6 +23,7 @@ use super::{
     ledger::{self, Desired, Seen},
     outbox::{Place, Waiting},
     pages::{self, Accepted},
+    reopening,
     transition::Transition,
 };
 use crate::{
@@ -179,7 +180,7 @@ impl<'a> State<'a> {
 
     /// Whether it goes on; else it is coalesced here.
     fn goes_on(&self, step: &mut Transition<'_, '_>, lane: &Lane) -> Result<bool, StoreError> {
-        let judged = step.desired(lane, self.node)?.is_some_and(|row| self.read < row.read);
+        let judged = step.desired(lane, self.node)?.is_some_and(|row| row.outranks(self.read));
         // A compliant node without a finding has no `desired` row, but a `seen` one.
         let seen_key = ledger::seen_key(lane, self.node);
         let seen: Option<Seen> = step.tx.get(&seen_key)?.and_then(|bytes| {
@@ -233,13 +234,18 @@ fn standing(
     finding: &Finding,
 ) -> Result<Standing, StoreError> {
     let Some(desired) = desired else { return Ok(Standing::Newest) };
-    if desired.finding.id != finding.id {
+    if !desired.finding.has_name_of(finding, lane) {
         let runs = |id: &FindingId| matches!(id, FindingId::Operation { .. });
         let apart =
             finding.source == Source::Derived || (runs(&desired.finding.id) && runs(&finding.id));
         return Ok(if apart { Standing::Apart } else { Standing::Lost });
     }
-    let newer = desired.finding.updated_at > finding.updated_at;
+    if reopening::may_close(finding) {
+        // What was to follow it isn't here: the node is told anew instead.
+        return Ok(Standing::Lost);
+    }
+    let newer = desired.finding.updated_at > finding.updated_at
+        || desired.outdates(ReadNumber(0), finding.last_observed_at, finding.source);
     let same = desired.finding.updated_at == finding.updated_at;
     if newer || (same && is_under_way(step, lane, desired)?) {
         return Ok(Standing::Lost);
@@ -254,7 +260,7 @@ fn is_under_way(
     desired: &Desired,
 ) -> Result<bool, StoreError> {
     let node = desired.finding.node.as_str();
-    let acked = step.acked(lane, node)?;
+    let acked = step.acked(lane, node)?.filter(|_| !desired.is_adopted());
     if acked.is_some_and(|acked| acked.receipt.revision >= desired.revision) {
         return Ok(true);
     }

@@ -5,6 +5,7 @@
 //! | `desired` | 35 days after its finding was resolved: Security Hub keeps ARCHIVED ones for 30 |
 //! | `acked`, its receipt | when it is older than receipts are kept and no finding is open |
 //! | `dead_history` | when it is older than receipts are kept and the node has no dead letter |
+//! | `absent` | 35 days after the absence was last confirmed |
 //! | `seen` | 35 days after the node last passed, unless its finding is open: one that still exists passes once more |
 //!
 //! Nothing that waits, and nothing of an open finding, is ever removed.
@@ -12,7 +13,7 @@
 use std::time::Duration;
 
 use super::{
-    QueueError, Queues,
+    Absence, QueueError, Queues,
     dead::{self, history},
     ledger::{self, Acked, Desired, Seen},
     outbox,
@@ -41,7 +42,8 @@ impl Queues {
     /// Removes a lane's rows whose time is over; how many.
     pub async fn forget_old(&self, lane: &Lane, retention: Retention) -> Result<usize, QueueError> {
         let mut removed = 0;
-        for table in [Table::Desired, Table::Acked, Table::Seen, Table::DeadHistory] {
+        for table in [Table::Desired, Table::Acked, Table::Seen, Table::Absent, Table::DeadHistory]
+        {
             let prefix = ledger::lane_key(table, lane);
             let mut from = prefix.clone();
             loop {
@@ -103,6 +105,9 @@ fn is_old(table: Table, value: &[u8], retention: Retention, now: UnixMillis) -> 
         Table::Seen => {
             codec::decode::<Seen>(value).is_ok_and(|(_, row)| older(row.accepted_at, RESOLVED_KEPT))
         }
+        // One that is damaged tells nothing.
+        Table::Absent => codec::decode::<Absence>(value)
+            .map_or(true, |(_, row)| older(row.confirmed_at, RESOLVED_KEPT)),
         Table::DeadHistory => {
             // One that is damaged tells nothing.
             history::last_redriven_at(value).is_none_or(|at| older(at, retention.receipts_kept))
@@ -120,6 +125,9 @@ fn is_needed(
 ) -> Result<bool, StoreError> {
     let mut fields = KeyFields::of(key.as_bytes());
     let Some(node) = fields.text().and_then(|_lane| fields.text()) else { return Ok(true) };
+    if table == Table::Absent {
+        return Ok(false);
+    }
     if table == Table::DeadHistory {
         return has_dead_letter(step, lane, node);
     }

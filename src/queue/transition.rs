@@ -58,7 +58,10 @@ impl<'a, 'b> Transition<'a, 'b> {
     }
 
     /// A ledger row; a damaged one counts as absent, loudly.
-    fn row<T: serde::de::DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
+    pub(super) fn row<T: serde::de::DeserializeOwned>(
+        &self,
+        key: &Key,
+    ) -> Result<Option<T>, StoreError> {
         let Some(bytes) = self.tx.get(key)? else { return Ok(None) };
         match codec::decode(&bytes) {
             Ok((_, row)) => Ok(Some(row)),
@@ -117,13 +120,30 @@ impl<'a, 'b> Transition<'a, 'b> {
         if let Some(mut desired) = self.desired(lane, node)?
             && desired.read < read
         {
-            desired.read = read;
             let old = desired.clone();
+            desired.read = read;
+            if desired.is_adopted() {
+                // Judged here from now on, so that read numbers give the order again.
+                desired.revision = Revision(self.tx.next_sequence());
+            }
             self.put_desired(lane, Some(&old), &desired)?;
         }
         details::remove(self.tx, lane, node, patches)?;
         self.add(account::UNCHANGED, 1);
         Ok(())
+    }
+
+    /// What the hub holds of the node may be newer than this item: the item is coalesced, and the
+    /// node observed anew.
+    pub fn outdated(
+        &mut self,
+        lane: &Lane,
+        node: &str,
+        patches: Option<&PatchList>,
+    ) -> Result<(), StoreError> {
+        self.tx.remove(&ledger::seen_key(lane, node))?;
+        self.effects.lane(lane).observe = true;
+        self.superseded(lane, node, patches)
     }
 
     /// A newer state of the node was judged before this one.
@@ -237,7 +257,7 @@ impl<'a, 'b> Transition<'a, 'b> {
     }
 
     /// Takes the version that still waits out of the line: it is coalesced.
-    fn take_waiting(
+    pub(super) fn take_waiting(
         &mut self,
         lane: &Lane,
         old: Option<&Desired>,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     NodeId, ReadNumber, Severity, Source, Text, UnixMillis,
-    observation::{GoneReason, NodeInfo, PatchList},
+    observation::{ASSOCIATION_DOCUMENT, GoneReason, NodeInfo, PatchList},
 };
 
 /// What a node's state means.
@@ -45,6 +45,14 @@ pub struct Facts {
     pub patches: Option<PatchList>,
     /// The SSM document that ran, if it is known.
     pub document: Option<Text<128>>,
+}
+
+impl Facts {
+    /// Whether an association has found them: then there are neither counts nor patches.
+    #[must_use]
+    pub fn are_by_association(&self) -> bool {
+        self.document.as_ref().is_some_and(|it| it.as_str() == ASSOCIATION_DOCUMENT)
+    }
 }
 
 /// `InstancePatchState`'s counts, none of them negative.

@@ -172,6 +172,15 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Whether the hub knows both under one name: by Id and product.
+    #[must_use]
+    pub fn has_name_of(&self, other: &Self, lane: &Lane) -> bool {
+        self.node == other.node
+            && self.id == other.id
+            && (self.policy.product_arn == other.policy.product_arn
+                || self.policy.product_arn(lane) == other.policy.product_arn(lane))
+    }
+
     /// The version that ends it, decided now and by nobody's observation.
     #[must_use]
     pub fn closed(&self, state: RecordState, updated_at: UnixMillis, now: UnixMillis) -> Self {

@@ -18,6 +18,7 @@ pub mod finding;
 pub mod ids;
 pub mod observation;
 pub mod receipt;
+pub mod shard;
 pub mod text;
 pub mod time;
 
@@ -30,5 +31,6 @@ pub use finding::{
 pub use ids::{AccountId, Lane, NodeId, NodeKind, Partition, ReadNumber, Region, Revision};
 pub use observation::{Observation, PatchDetail, Source};
 pub use receipt::Receipt;
+pub use shard::Shard;
 pub use text::Text;
 pub use time::{Clock, UnixMillis};

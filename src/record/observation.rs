@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{ReadNumber, Text, UnixMillis};
 
+/// The SSM document behind compliance of type `Patch` and behind every `InstancePatchState`
+/// (aws-facts A: no other document writes them; the one with hooks runs this one).
+pub const BASELINE_DOCUMENT: &str = "AWS-RunPatchBaseline";
+/// The SSM document that scans for patches and tells of it as compliance of type `Association`,
+/// without the patches (User Guide, "SSM Command document for patching").
+pub const ASSOCIATION_DOCUMENT: &str = "AWS-RunPatchBaselineAssociation";
+/// `RawCompliance::execution_type` of what such an association has found.
+pub const ASSOCIATION_EXECUTION: &str = "Association";
+
 /// Where an observation came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -64,6 +73,16 @@ pub struct Observation {
     pub gone: Option<GoneReason>,
 }
 
+impl Observation {
+    /// Whether it is what an association has found: no patch operation stands behind it.
+    #[must_use]
+    pub fn is_by_association(&self) -> bool {
+        let by_type = self.compliance.as_ref().and_then(|it| it.execution_type.as_ref());
+        by_type.is_some_and(|it| it.as_str() == ASSOCIATION_EXECUTION)
+            && self.patch_state.as_ref().is_none_or(|state| state.operation.is_blank())
+    }
+}
+
 /// Six counts by severity (`SeveritySummary` in the SSM model).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SeverityCounts {
@@ -82,7 +101,8 @@ impl SeverityCounts {
     }
 }
 
-/// A `ResourceComplianceSummaryItem` of type `Patch`: the service's own verdict.
+/// A `ResourceComplianceSummaryItem`: the service's own verdict. That of an association, an item
+/// of `ListComplianceItems`, is kept in the same shape: see [`ASSOCIATION_EXECUTION`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RawCompliance {
     /// `COMPLIANT` or `NON_COMPLIANT`.
@@ -121,6 +141,20 @@ pub struct RawPatchState {
     pub critical_non_compliant: i32,
     pub security_non_compliant: i32,
     pub other_non_compliant: i32,
+}
+
+impl RawPatchState {
+    /// Missing, failed, rejected or pending a reboot, or any of the three overlapping counts.
+    #[must_use]
+    pub fn counts_problems(&self) -> bool {
+        self.missing > 0
+            || self.failed > 0
+            || self.installed_rejected > 0
+            || self.installed_pending_reboot > 0
+            || self.critical_non_compliant > 0
+            || self.security_non_compliant > 0
+            || self.other_non_compliant > 0
+    }
 }
 
 /// What `DescribeInstanceInformation` says of the node itself.
@@ -202,6 +236,19 @@ pub struct PatchDetail {
 pub const CVES_KEPT_MAX: usize = 20;
 
 impl PatchDetail {
+    /// How little the vendor makes of it: 0 is critical. Vendors differ in their words (Microsoft
+    /// and Red Hat say Important and Moderate, others High and Medium).
+    #[must_use]
+    pub fn rank(&self) -> u8 {
+        match self.severity.as_str().to_ascii_lowercase().as_str() {
+            "critical" => 0,
+            "important" | "high" => 1,
+            "moderate" | "medium" => 2,
+            "low" => 3,
+            _ => 4,
+        }
+    }
+
     /// The CVE ids in `PatchComplianceData.CVEIds`: one text, separated by commas.
     #[must_use]
     pub fn split_cves(text: &str) -> Vec<Text<32>> {

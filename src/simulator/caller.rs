@@ -25,6 +25,16 @@ pub(super) enum Unidentified {
 }
 
 impl Caller {
+    /// As messages and `GetCallerIdentity` name the caller.
+    pub(super) fn arn(&self) -> String {
+        let account = &self.account;
+        if self.is_session {
+            format!("arn:aws:sts::{account}:assumed-role/simulated/session")
+        } else {
+            format!("arn:aws:iam::{account}:user/simulated")
+        }
+    }
+
     pub(super) fn identify(headers: &HeaderMap, world: &World) -> Result<Self, Unidentified> {
         let authorization =
             headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());

@@ -37,6 +37,12 @@ pub(super) fn format_timestamp(millis: i64) -> String {
     timestamp.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
+/// Milliseconds since the epoch as HTTP headers write them (RFC 9110, `IMF-fixdate`).
+pub(super) fn format_http_date(millis: i64) -> String {
+    let timestamp = Timestamp::from_millisecond(millis).unwrap_or_default();
+    timestamp.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 fn number(digits: &str) -> Option<i32> {
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

@@ -9,6 +9,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use super::queue::SimQueue;
+
 /// Milliseconds since the Unix epoch, as the simulated services see the time.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -155,6 +157,8 @@ pub struct SimulatorConfig {
     /// The same seed gives the same fleet, ids and random faults.
     pub seed: u64,
     pub lanes: Vec<(SimLane, FleetConfig)>,
+    /// Where `EventBridge` puts its events: every queue of a Region gets those of the Region.
+    pub queues: Vec<SimQueue>,
     /// Accounts that may call STS besides those of the lanes, such as a central runner's.
     pub callers: Vec<String>,
     /// What `AssumeRole` has to bring, if set, in accounts that aren't in `roles`.
@@ -176,6 +180,7 @@ impl SimulatorConfig {
         Self {
             seed,
             lanes: Vec::new(),
+            queues: Vec::new(),
             callers: Vec::new(),
             external_id: None,
             roles: BTreeMap::new(),
@@ -198,6 +203,13 @@ impl SimulatorConfig {
     #[must_use]
     pub fn lane(mut self, account: &str, region: &str, fleet: FleetConfig) -> Self {
         self.lanes.push((SimLane::new(account, region), fleet));
+        self
+    }
+
+    /// Adds a queue for a Region's events.
+    #[must_use]
+    pub fn queue(mut self, account: &str, region: &str, name: &str) -> Self {
+        self.queues.push(SimQueue::new(account, region, name));
         self
     }
 }

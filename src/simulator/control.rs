@@ -9,11 +9,13 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     config::{Quotas, SimLane},
+    denials::Lacking,
     evolution::{NoSuchNode, Rescan, missing_patches},
     faults::{Fault, Scope},
     fleet::{Fleet, Nonsense, SeverityCounts},
     hub::HubFinding,
     oracle::{self, FleetNode},
+    queue_control::Presences,
     stats::Stats,
     world::{LaneWorld, World, lock},
 };
@@ -94,6 +96,23 @@ impl Control {
         self.0.sessions_valid_from_ms.store(self.0.now_ms() + 1, Ordering::Relaxed);
     }
 
+    /// From now on an account's identities may not do something, such as `ssm:DescribeInstancePatches`.
+    pub fn deny(&self, account: &str, action: &str) {
+        self.deny_for_lack(account, action, Lacking::Identity);
+    }
+
+    /// The same, and AWS blames another policy than the identity's own.
+    pub fn deny_for_lack(&self, account: &str, action: &str, lacking: Lacking) {
+        lock(&self.0.denials).deny(account, action, lacking);
+        self.0.note_change();
+    }
+
+    /// Takes all denials back.
+    pub fn allow_all(&self) {
+        lock(&self.0.denials).allow_all();
+        self.0.note_change();
+    }
+
     /// Whether AWS's own integration shows among the enabled products.
     pub fn set_aws_integration_enabled(&self, is_enabled: bool) {
         *lock(&self.0.aws_integration_enabled) = is_enabled;
@@ -134,7 +153,8 @@ impl Control {
         self.change_fleet(lane, |fleet, now_ms| fleet.corrupt_node(node, nonsense, now_ms))
     }
 
-    /// The node is off: `DescribeInstanceInformation` leaves it out, its compliance data remain.
+    /// The node is off: `DescribeInstanceInformation` leaves an EC2 node out and has lost a hybrid one;
+    /// its compliance data remain.
     pub fn stop_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
         self.change_fleet(lane, |fleet, _| fleet.stop_node(node))
     }
@@ -144,14 +164,39 @@ impl Control {
         self.change_fleet(lane, |fleet, _| fleet.start_node(node))
     }
 
+    /// The node never comes back: an EC2 node is terminated (and for a while still told of as such), a
+    /// hybrid one deregistered. Its compliance data remain until they are forgotten.
+    pub fn terminate_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        self.change_fleet(lane, |fleet, _| fleet.terminate_node(node))
+    }
+
+    /// SSM tells nothing more of the node's last scan, until it is scanned again.
+    pub fn forget_compliance(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        self.change_fleet(lane, |fleet, _| fleet.forget_compliance(node))
+    }
+
+    /// SSM tells of the node's last scan again.
+    pub fn remember_compliance(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
+        self.change_fleet(lane, |fleet, _| fleet.remember_compliance(node))
+    }
+
     /// The node is no more, nor are its compliance data.
     pub fn remove_node(&self, lane: &SimLane, node: &str) -> Result<(), NoSuchNode> {
         self.change_fleet(lane, |fleet, _| fleet.remove_node(node))
     }
 
-    fn change_fleet<T>(&self, lane: &SimLane, change: impl FnOnce(&mut Fleet, i64) -> T) -> T {
+    pub(super) fn change_fleet<T>(
+        &self,
+        lane: &SimLane,
+        change: impl FnOnce(&mut Fleet, i64) -> T,
+    ) -> T {
         let now_ms = self.0.now_ms();
-        let changed = change(&mut lock(&self.lane(lane).fleet), now_ms);
+        let (before, changed) = {
+            let mut fleet = lock(&self.lane(lane).fleet);
+            let before = Presences::noted(&self.0, &fleet);
+            (before, change(&mut fleet, now_ms))
+        };
+        self.tell_changes(lane, &before);
         self.0.note_change();
         changed
     }
@@ -159,16 +204,31 @@ impl Control {
 
 /// What people and time do to the hub.
 impl Control {
-    /// A person sets `Workflow.Status`; false if there is no such finding.
+    /// A person sets `Workflow.Status` of the findings with this Id; false if there is none.
     pub fn set_workflow(&self, lane: &SimLane, finding_id: &str, status: &str) -> bool {
         let mut hub = lock(&self.lane(lane).hub);
-        let finding = hub.findings.get_mut(finding_id);
-        finding.map(|finding| finding.workflow_status = status.to_string()).is_some()
+        let set = |finding: &mut HubFinding| finding.workflow_status = status.to_string();
+        hub.with_id(finding_id).map(set).count() > 0
     }
 
-    /// The finding has aged out; false if there is none.
+    /// The findings with this Id have aged out; false if there is none.
     pub fn delete_finding(&self, lane: &SimLane, finding_id: &str) -> bool {
-        lock(&self.lane(lane).hub).findings.remove(finding_id).is_some()
+        let findings = &mut lock(&self.lane(lane).hub).findings;
+        let before = findings.len();
+        findings.retain(|(id, _), _| id != finding_id);
+        findings.len() < before
+    }
+
+    /// The hub holds exactly this, whatever it held under that Id and product: what another
+    /// provider's import, or a mishap, has left. Its JSON is made to say what its fields do.
+    pub fn put_finding(&self, lane: &SimLane, finding: HubFinding) {
+        lock(&self.lane(lane).hub).put(finding);
+        self.0.note_change();
+    }
+
+    /// Takes findings of this product too, beside those of the lane's default one.
+    pub fn enable_product(&self, lane: &SimLane, product_arn: &str) {
+        lock(&self.lane(lane).products).insert(product_arn.to_string());
     }
 
     /// The hub was switched off and on again: it holds nothing.
@@ -189,7 +249,7 @@ impl Control {
         lock(&self.lane(lane).fleet).nodes.values().map(FleetNode::of).collect()
     }
 
-    /// The findings of a lane's hub, by Id.
+    /// The findings of a lane's hub, by Id and product.
     pub fn hub(&self, lane: &SimLane) -> Vec<HubFinding> {
         lock(&self.lane(lane).hub).findings.values().cloned().collect()
     }

@@ -39,11 +39,16 @@ impl Fleet {
         let execution_id = uuid(&mut self.rng);
         let mut done = Rescan::default();
         for node in self.nodes.values_mut() {
+            // What doesn't run isn't scanned.
+            if node.presence != Presence::Online {
+                continue;
+            }
             let Some(scan) = &mut node.scan else { continue };
             if !rng_draw(&mut self.rng, fraction) {
                 continue;
             }
             done.scanned += 1;
+            node.is_forgotten = false;
             scan.move_on(&execution_id, now_ms);
             let roll = self.rng.f64();
             if scan.is_non_compliant() {
@@ -72,6 +77,7 @@ impl Fleet {
         let execution_id = uuid(&mut self.rng);
         let mut rng = self.rng.fork();
         let node = self.node_mut(id)?;
+        node.is_forgotten = false;
         match &mut node.scan {
             Some(scan) => {
                 scan.move_on(&execution_id, now_ms);
@@ -104,6 +110,21 @@ impl Fleet {
 
     pub(super) fn start_node(&mut self, id: &str) -> Result<(), NoSuchNode> {
         self.node_mut(id)?.presence = Presence::Online;
+        Ok(())
+    }
+
+    pub(super) fn terminate_node(&mut self, id: &str) -> Result<(), NoSuchNode> {
+        self.node_mut(id)?.presence = Presence::Terminated;
+        Ok(())
+    }
+
+    pub(super) fn forget_compliance(&mut self, id: &str) -> Result<(), NoSuchNode> {
+        self.node_mut(id)?.is_forgotten = true;
+        Ok(())
+    }
+
+    pub(super) fn remember_compliance(&mut self, id: &str) -> Result<(), NoSuchNode> {
+        self.node_mut(id)?.is_forgotten = false;
         Ok(())
     }
 

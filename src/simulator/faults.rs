@@ -10,10 +10,12 @@ use super::config::SimLane;
 /// A simulated service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Service {
+    CloudControl,
     Ssm,
     SecurityHub,
     Sts,
     Organizations,
+    Sqs,
 }
 
 /// Which calls a fault concerns.
@@ -111,6 +113,11 @@ pub enum Fault {
     ForeignAnswer,
     /// Every finding fails with `InvalidInput`.
     RejectAll,
+    /// The service's clock is so much ahead of the machine's (behind, if negative): its answers are
+    /// dated so, and beyond five minutes it refuses what was signed elsewhen.
+    ClockAhead {
+        seconds: i64,
+    },
 }
 
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use super::{
+    associations::{Association, AssociationResult},
     config::{FleetConfig, SimLane},
     patches::{Level, Patch, PatchState, Platform},
 };
@@ -82,8 +83,12 @@ pub(super) struct Scan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
     Online,
-    /// `DescribeInstanceInformation` leaves it out; its compliance data remain.
+    /// `DescribeInstanceInformation` leaves out an EC2 node, and tells that it has lost a hybrid one;
+    /// its compliance data remain.
     Stopped,
+    /// It never comes back. An EC2 node is still told of as terminated, a hybrid one is deregistered;
+    /// its compliance data remain until they are forgotten.
+    Terminated,
 }
 
 /// A managed node.
@@ -94,12 +99,29 @@ pub(super) struct Node {
     pub source_type: &'static str,
     pub presence: Presence,
     pub scan: Option<Scan>,
+    /// SSM tells nothing of the scan any more.
+    pub is_forgotten: bool,
     pub nonsense: Option<Nonsense>,
+    pub associations: Vec<AssociationResult>,
 }
 
 impl Node {
     pub(super) fn is_hybrid(&self) -> bool {
         self.id.starts_with("mi-")
+    }
+
+    /// The last scan, as far as SSM still tells of it.
+    pub(super) fn told_scan(&self) -> Option<&Scan> {
+        self.scan.as_ref().filter(|_| !self.is_forgotten)
+    }
+
+    /// Whether `DescribeInstanceInformation` has it.
+    pub(super) fn is_managed(&self) -> bool {
+        match self.presence {
+            Presence::Online => true,
+            Presence::Stopped => self.is_hybrid(),
+            Presence::Terminated => false,
+        }
     }
 
     pub(super) fn baseline_id(&self) -> &'static str {
@@ -188,6 +210,7 @@ impl SeverityCounts {
 pub(super) struct Fleet {
     pub lane: SimLane,
     pub nodes: BTreeMap<String, Node>,
+    pub associations: Vec<Association>,
     pub rng: Rng,
 }
 
@@ -216,7 +239,7 @@ impl Fleet {
             }
             nodes.insert(node.id.clone(), node);
         }
-        Self { lane: lane.clone(), nodes, rng }
+        Self { lane: lane.clone(), nodes, associations: Vec::new(), rng }
     }
 }
 
@@ -276,7 +299,9 @@ fn generate_node(rng: &mut Rng, is_hybrid: bool) -> Node {
         source_type,
         presence: Presence::Online,
         scan: None,
+        is_forgotten: false,
         nonsense: None,
+        associations: Vec::new(),
     }
 }
 

@@ -42,6 +42,8 @@ pub struct HubFinding {
     pub imports: u32,
     /// `UpdatedAt` and `RecordState` of the last accepted versions, oldest first.
     pub history: VecDeque<(String, String)>,
+    /// `LastObservedAt` of the same versions; empty where the provider gave none.
+    pub observed_history: VecDeque<String>,
     /// The accepted version as sent; empty if the simulator keeps none.
     pub json: String,
 }
@@ -56,10 +58,13 @@ pub(super) enum Imported {
     Rewritten,
 }
 
-/// The findings of a lane, by Id: there is only one product that it accepts.
+/// Id and product: what makes two findings the same.
+pub(super) type Name = (String, String);
+
+/// The findings of a lane.
 #[derive(Debug, Default)]
 pub(super) struct Hub {
-    pub findings: BTreeMap<String, HubFinding>,
+    pub findings: BTreeMap<Name, HubFinding>,
 }
 
 impl Hub {
@@ -71,8 +76,9 @@ impl Hub {
         now_ms: i64,
     ) -> Imported {
         let updated_at_ms = parse_timestamp(finding.updated_at()).unwrap_or_default();
-        let id = finding.id().unwrap_or_default();
-        let old = self.findings.get_mut(id);
+        let name = |text: Option<&str>| text.unwrap_or_default().to_string();
+        let name = (name(finding.id()), name(finding.product_arn()));
+        let old = self.findings.get_mut(&name);
         if let Some(old) = &old
             && updated_at_ms <= old.updated_at_ms
         {
@@ -91,10 +97,21 @@ impl Hub {
                 *old = new;
             }
             None => {
-                self.findings.insert(new.id.clone(), new);
+                self.findings.insert(name, new);
             }
         }
         Imported::Accepted
+    }
+
+    /// Has the hub hold exactly this, whatever it held under that name.
+    pub(super) fn put(&mut self, mut finding: HubFinding) {
+        finding.agree();
+        self.findings.insert((finding.id.clone(), finding.product_arn.clone()), finding);
+    }
+
+    /// All findings with this Id.
+    pub(super) fn with_id(&mut self, id: &str) -> impl Iterator<Item = &mut HubFinding> {
+        self.findings.values_mut().filter(move |finding| finding.id == id)
     }
 }
 
@@ -116,6 +133,7 @@ fn version(finding: &Finding<'_>, updated_at_ms: i64, now_ms: i64) -> HubFinding
         patch_counts: finding.patch_counts(),
         imports: 1,
         history: VecDeque::from([version]),
+        observed_history: VecDeque::from([finding.last_observed_at().to_string()]),
         json: String::new(),
     }
 }
@@ -130,12 +148,23 @@ impl HubFinding {
             status => status.to_string(),
         };
         self.imports = old.imports.saturating_add(1);
-        let mut history = std::mem::take(&mut old.history);
-        history.append(&mut self.history);
-        while history.len() > HISTORY_MAX {
-            history.pop_front();
-        }
-        self.history = history;
+        self.history = appended(&mut old.history, &mut self.history);
+        self.observed_history = appended(&mut old.observed_history, &mut self.observed_history);
+    }
+
+    /// Has the kept JSON say what the fields do.
+    fn agree(&mut self) {
+        self.updated_at_ms = parse_timestamp(&self.updated_at).unwrap_or(self.updated_at_ms);
+        let mut json: Value = serde_json::from_str(&self.json).unwrap_or_else(|_| json!({}));
+        json["Id"] = json!(self.id);
+        json["ProductArn"] = json!(self.product_arn);
+        json["GeneratorId"] = json!(self.generator_id);
+        json["CreatedAt"] = json!(self.created_at);
+        json["UpdatedAt"] = json!(self.updated_at);
+        json["RecordState"] = json!(self.record_state);
+        json["Compliance"]["Status"] = json!(self.compliance_status);
+        json["FindingProviderFields"]["Severity"] = json!({"Label": self.severity_label});
+        self.json = json.to_string();
     }
 
     /// The finding as `GetFindings` shows it: as sent, with what the service fills in.
@@ -162,6 +191,16 @@ impl HubFinding {
             json!(format!("{}/{}", self.product_arn, self.id));
         finding
     }
+}
+
+/// The last versions of both, oldest first.
+fn appended<T>(old: &mut VecDeque<T>, new: &mut VecDeque<T>) -> VecDeque<T> {
+    let mut history = std::mem::take(old);
+    history.append(new);
+    while history.len() > HISTORY_MAX {
+        history.pop_front();
+    }
+    history
 }
 
 /// `Severity.Normalized` that the service derives from a label (model, `Severity`).

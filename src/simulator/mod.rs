@@ -1,4 +1,4 @@
-//! An embedded stand-in for SSM, Security Hub, STS and Organizations.
+//! An embedded stand-in for SSM, Security Hub, Cloud Control, SQS, STS and Organizations.
 //!
 //! It speaks AWS's wire protocols on loopback, so that unchanged SDK clients work against it: give
 //! them [`Simulator::endpoint_url`] and [`access_key_id`]. The fleet is seeded and changes only when
@@ -12,25 +12,31 @@
 //!
 //! # Layout
 //! - [`config`](SimulatorConfig), `caller`: accounts, Regions, credentials
-//! - `server`, `connection`, `reply`, `faults`, `bucket`: whether a call is carried out, and whether
-//!   its answer arrives
+//! - `server`, `connection`, `reply`, `faults`, `denials`, `bucket`: whether a call is carried out, and
+//!   whether its answer arrives
 //! - `wire`: the operations; `asff`: the rules that an imported finding has to keep
-//! - `fleet`, `patches`, `evolution`: what SSM knows; `hub`: what Security Hub holds
+//! - `fleet`, `patches`, `associations`, `evolution`: what SSM knows; `hub`: what Security Hub holds
+//! - `events`, `queue`: what `EventBridge` tells, and the SQS queues that hold it
 //! - `oracle`, `stats`, [`Control`]: what is true, what happened, and the handle on it all
 
 mod asff;
+mod associations;
 mod bucket;
 mod caller;
 mod clock;
 mod config;
 mod connection;
 mod control;
+mod denials;
+mod events;
 mod evolution;
 mod faults;
 mod fleet;
 mod hub;
 mod oracle;
 mod patches;
+mod queue;
+mod queue_control;
 mod reply;
 mod server;
 mod stats;
@@ -47,11 +53,14 @@ pub use config::{
     SimulatorConfig, access_key_id, system_clock,
 };
 pub use control::Control;
+pub use denials::Lacking;
+pub use events::SimEvent;
 pub use evolution::{NoSuchNode, Rescan};
 pub use faults::{Fault, Scope, Service};
 pub use fleet::{Nonsense, PatchCounts, SeverityCounts};
 pub use hub::HubFinding;
 pub use oracle::FleetNode;
+pub use queue::{QueueDepth, SimQueue};
 pub use stats::Stats;
 
 use world::World;

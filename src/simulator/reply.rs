@@ -1,4 +1,4 @@
-//! Answers, errors, and how each of AWS's three wire protocols writes them.
+//! Answers, errors, and how each of AWS's wire protocols writes them.
 
 use std::{borrow::Cow, convert::Infallible, time::Duration};
 
@@ -13,6 +13,8 @@ use serde_json::json;
 pub(super) enum Protocol {
     /// awsJson1.1: SSM.
     AwsJson,
+    /// awsJson1.0: Cloud Control, SQS.
+    AwsJson10,
     /// restJson1: Security Hub.
     RestJson,
     /// awsQuery: STS.
@@ -43,18 +45,22 @@ pub(super) struct Reply {
     pub status: u16,
     pub content_type: &'static str,
     pub error_code: Option<String>,
+    /// `Date`, where it isn't now.
+    pub date: Option<String>,
     pub body: Vec<u8>,
 }
 
 impl Protocol {
     pub(super) fn ok(self, body: Vec<u8>) -> Reply {
-        Reply { status: 200, content_type: self.content_type(), error_code: None, body }
+        Reply { status: 200, content_type: self.content_type(), error_code: None, date: None, body }
     }
 
     pub(super) fn error(self, error: &ApiError) -> Reply {
         let (code, message) = (&*error.code, error.message.as_str());
         let body = match self {
-            Self::AwsJson => json!({"__type": code, "message": message}).to_string(),
+            Self::AwsJson | Self::AwsJson10 => {
+                json!({"__type": code, "message": message}).to_string()
+            }
             Self::RestJson => json!({"Code": code, "Message": message}).to_string(),
             Self::Query => format!(
                 "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error>\
@@ -67,6 +73,7 @@ impl Protocol {
             status: error.status,
             content_type: self.content_type(),
             error_code: Some(code.to_string()),
+            date: None,
             body: body.into_bytes(),
         }
     }
@@ -74,6 +81,7 @@ impl Protocol {
     fn content_type(self) -> &'static str {
         match self {
             Self::AwsJson => "application/x-amz-json-1.1",
+            Self::AwsJson10 => "application/x-amz-json-1.0",
             Self::RestJson => "application/json",
             Self::Query => "text/xml",
         }
@@ -83,7 +91,13 @@ impl Protocol {
 impl Reply {
     pub(super) fn web_page() -> Self {
         let body = "<html><body><h1>This network asks you to log in</h1></body></html>";
-        Self { status: 200, content_type: "text/html", error_code: None, body: body.into() }
+        Self {
+            status: 200,
+            content_type: "text/html",
+            error_code: None,
+            date: None,
+            body: body.into(),
+        }
     }
 
     /// Roughly how many bytes the answer's head takes on the wire: a status line, the headers
@@ -117,6 +131,9 @@ impl Reply {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         if let Ok(request_id) = HeaderValue::from_str(request_id) {
             headers.insert("x-amzn-requestid", request_id);
+        }
+        if let Some(Ok(date)) = self.date.map(|date| HeaderValue::from_str(&date)) {
+            headers.insert(header::DATE, date);
         }
         if let Some(Ok(code)) = self.error_code.map(|code| HeaderValue::from_str(&code)) {
             headers.insert("x-amzn-errortype", code);

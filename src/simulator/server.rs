@@ -15,8 +15,10 @@ use tokio::{net::TcpListener, time::Instant};
 
 use super::{
     caller::{Caller, Unidentified},
+    clock::format_http_date,
     config::SimLane,
     connection::{Connection, CuttableListener},
+    denials,
     faults::{Call, Fault, Service},
     reply::{ApiError, Protocol, Reply},
     wire::{self, Route},
@@ -27,6 +29,8 @@ use super::{
 const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A reset comes amid the status line.
 const RESET_AFTER_BYTES: usize = 9;
+/// A signature is good for five minutes before and after its time (IAM, "Signature Version 4").
+const SIGNATURE_SECONDS_MAX: i64 = 300;
 
 /// An answer, and how much of it arrives.
 enum Answer {
@@ -90,7 +94,8 @@ async fn answer(world: &World, request: Request) -> Answer {
         }
     };
     let lane = world.lanes.get(&SimLane::new(&caller.account, &caller.region));
-    if lane.is_none() && !matches!(route.service, Service::Sts | Service::Organizations) {
+    let is_laneless = matches!(route.service, Service::Sts | Service::Sqs | Service::Organizations);
+    if lane.is_none() && !is_laneless {
         return Answer::Whole(
             route.protocol.error(&unidentified(Unidentified::UnknownKey, route.service)),
         );
@@ -118,9 +123,12 @@ fn unidentified(why: Unidentified, service: Service) -> ApiError {
 
 fn expired_token(service: Service) -> ApiError {
     let (status, code) = match service {
-        Service::Ssm | Service::Organizations => (400, "ExpiredTokenException"),
+        Service::Ssm | Service::CloudControl | Service::Organizations => {
+            (400, "ExpiredTokenException")
+        }
         Service::SecurityHub => (403, "ExpiredTokenException"),
         Service::Sts => (403, "ExpiredToken"),
+        Service::Sqs => (403, "ExpiredToken"),
     };
     ApiError::new(status, code, "The security token included in the request is expired")
 }
@@ -176,10 +184,14 @@ impl Identified<'_> {
         if let Some(error) = self.over_quota() {
             return Answer::Whole(self.route.protocol.error(&error));
         }
-        match faults.iter().find_map(|fault| self.instead(fault)) {
-            Some(reply) => Answer::Whole(reply),
-            None => self.after(self.carry_out(&faults), &faults),
+        let refused = || self.refusal().map(|error| self.route.protocol.error(&error));
+        if let Some(reply) = faults.iter().find_map(|fault| self.instead(fault)).or_else(refused) {
+            return Answer::Whole(reply);
         }
+        if !self.wait_for_messages().await {
+            return closed_at_once();
+        }
+        self.after(self.carry_out(&faults), &faults)
     }
 
     /// Counts the request; an import is in flight until the guard goes.
@@ -235,6 +247,25 @@ impl Identified<'_> {
         true
     }
 
+    /// A long poll waits until its queue has something to give; false if the world stopped
+    /// meanwhile.
+    async fn wait_for_messages(&self) -> bool {
+        /// The simulator's clock may be anybody's, so that nobody says when it has moved.
+        const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+        let Some((queue, patience)) = wire::long_poll(&self.caller, &self.route, &self.body) else {
+            return true;
+        };
+        let Some(queue) = self.world.queues.get(&queue) else { return true };
+        let until = Instant::now() + patience;
+        while Instant::now() < until && !lock(queue).has_visible(self.world.now_ms()) {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                () = self.world.stop.cancelled() => return false,
+            }
+        }
+        true
+    }
+
     /// The answer in a Region that the account hasn't opted in to.
     fn region_off(&self) -> Option<ApiError> {
         let account = self.route.assumed_account.as_deref().unwrap_or(&self.caller.account);
@@ -258,7 +289,9 @@ impl Identified<'_> {
         let now = Instant::now();
         let mut buckets = lock(&lane.buckets);
         let bucket = match (self.route.service, self.route.operation.as_str()) {
-            (Service::Sts | Service::Organizations, _) => return None,
+            (Service::Sts | Service::CloudControl | Service::Sqs | Service::Organizations, _) => {
+                return None;
+            }
             (Service::Ssm, _) => &mut buckets.ssm,
             (Service::SecurityHub, wire::IMPORT) => &mut buckets.import,
             (Service::SecurityHub, wire::GET_FINDINGS) => &mut buckets.get_findings,
@@ -273,6 +306,11 @@ impl Identified<'_> {
             _ => stats.over_quota += 1,
         }
         Some(throttled(self.route.service))
+    }
+
+    /// What the caller is told if it may not do this.
+    fn refusal(&self) -> Option<ApiError> {
+        lock(&self.world.denials).refusal(&self.caller, &self.route, &self.body)
     }
 
     /// What a fault answers in place of the operation.
@@ -293,6 +331,11 @@ impl Identified<'_> {
                 "InvalidAccessException",
                 format!("Account {} is not subscribed to AWS Security Hub", self.caller.account),
             ),
+            Fault::ClockAhead { seconds } if seconds.abs() > SIGNATURE_SECONDS_MAX => {
+                let error = ApiError::new(403, "RequestExpired", "Request has expired.");
+                let date = Some(self.date_ahead(*seconds));
+                return Some(Reply { date, ..protocol.error(&error) });
+            }
             Fault::Empty200 => return Some(protocol.ok(Vec::new())),
             Fault::Html200 => return Some(Reply::web_page()),
             Fault::ForeignAnswer if self.route.is_import() => {
@@ -310,11 +353,15 @@ impl Identified<'_> {
             (Service::Organizations, _) => {
                 wire::organizations(self.world, &self.caller, &self.route, &self.body)
             }
+            (Service::Sqs, _) => wire::sqs(self.world, &self.caller, &self.route, &self.body),
             (Service::Ssm, Some(lane)) => wire::ssm(self.world, lane, &self.route, &self.body),
             (Service::SecurityHub, Some(lane)) => {
                 wire::hub(self.world, lane, &self.route, &self.body, faults)
             }
-            (Service::Ssm | Service::SecurityHub, None) => None,
+            (Service::CloudControl, Some(lane)) => {
+                wire::cloud_control(lane, &self.route, &self.body)
+            }
+            (Service::Ssm | Service::SecurityHub | Service::CloudControl, None) => None,
         };
         match result {
             Some(Ok(body)) => protocol.ok(body),
@@ -323,10 +370,15 @@ impl Identified<'_> {
         }
     }
 
+    fn date_ahead(&self, seconds: i64) -> String {
+        format_http_date(self.world.now_ms() + seconds * 1_000)
+    }
+
     /// What happens to the answer of an operation that was carried out.
-    fn after(&self, reply: Reply, faults: &[Fault]) -> Answer {
+    fn after(&self, mut reply: Reply, faults: &[Fault]) -> Answer {
         for fault in faults {
             match fault {
+                Fault::ClockAhead { seconds } => reply.date = Some(self.date_ahead(*seconds)),
                 Fault::Truncated200 => {
                     let arriving_bytes = reply.head_bytes() + reply.body.len() / 2;
                     return Answer::ClosedAfter(arriving_bytes, reply);
@@ -344,7 +396,9 @@ impl Identified<'_> {
 
 fn throttled(service: Service) -> ApiError {
     match service {
-        Service::Ssm => ApiError::new(400, "ThrottlingException", "Rate exceeded"),
+        Service::Ssm | Service::CloudControl => {
+            ApiError::new(400, "ThrottlingException", "Rate exceeded")
+        }
         Service::Organizations => ApiError::new(
             400,
             "TooManyRequestsException",
@@ -352,20 +406,15 @@ fn throttled(service: Service) -> ApiError {
         ),
         Service::SecurityHub => ApiError::new(429, "TooManyRequestsException", "Too Many Requests"),
         Service::Sts => ApiError::new(400, "Throttling", "Rate exceeded"),
+        Service::Sqs => ApiError::new(400, "RequestThrottled", "Rate exceeded"),
     }
 }
 
 fn access_denied(service: Service, caller: &Caller, operation: &str) -> ApiError {
-    let (status, code, prefix) = match service {
-        Service::Ssm => (400, "AccessDeniedException", "ssm"),
-        Service::Organizations => (400, "AccessDeniedException", "organizations"),
-        Service::SecurityHub => (403, "AccessDeniedException", "securityhub"),
-        Service::Sts => (403, "AccessDenied", "sts"),
-    };
-    let user = format!("arn:aws:iam::{}:user/simulated", caller.account);
+    let (user, prefix) = (caller.arn(), denials::prefix(service));
     ApiError::new(
-        status,
-        code,
+        denials::status(service),
+        denials::code(service),
         format!("User: {user} is not authorized to perform: {prefix}:{operation}"),
     )
 }

@@ -17,9 +17,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     bucket::TokenBucket,
     config::{Clock, Quotas, SimLane, SimOrganization, SimRole, SimulatorConfig},
+    denials::Denials,
     faults::FaultTable,
     fleet::{Fleet, uuid},
     hub::Hub,
+    queue::{Queue, SimQueue},
+    queue_control::Mailing,
     stats::Stats,
 };
 
@@ -33,6 +36,8 @@ pub(super) struct LaneWorld {
     pub lane: SimLane,
     pub fleet: Mutex<Fleet>,
     pub hub: Mutex<Hub>,
+    /// Products that findings may have beside the lane's default one.
+    pub products: Mutex<BTreeSet<String>>,
     pub stats: Mutex<Stats>,
     pub buckets: Mutex<Buckets>,
     pub poison: Mutex<Poison>,
@@ -76,6 +81,8 @@ pub(super) struct Poison {
 
 pub(super) struct World {
     pub lanes: BTreeMap<SimLane, LaneWorld>,
+    pub queues: BTreeMap<SimQueue, Mutex<Queue>>,
+    pub mailing: Mutex<Mailing>,
     pub accounts: BTreeSet<String>,
     pub external_id: Option<String>,
     pub roles: BTreeMap<String, SimRole>,
@@ -89,6 +96,7 @@ pub(super) struct World {
     pub keep_json: bool,
     pub clock: Clock,
     pub faults: Mutex<FaultTable>,
+    pub denials: Mutex<Denials>,
     /// Counts of calls that no lane can be told from.
     pub stray: Mutex<Stats>,
     pub aws_integration_enabled: Mutex<bool>,
@@ -113,6 +121,7 @@ impl World {
                     lane: lane.clone(),
                     fleet: Mutex::new(Fleet::generate(lane, fleet, rng.fork(), now_ms)),
                     hub: Mutex::default(),
+                    products: Mutex::default(),
                     stats: Mutex::default(),
                     buckets: Mutex::new(Buckets::full(&config.quotas, now)),
                     poison: Mutex::default(),
@@ -121,10 +130,20 @@ impl World {
                 (lane.clone(), world)
             })
             .collect();
+        let queues: BTreeMap<SimQueue, Mutex<Queue>> = config
+            .queues
+            .iter()
+            .map(|queue| (queue.clone(), Mutex::new(Queue::new(rng.fork()))))
+            .collect();
         let of_lanes = lanes.keys().map(|lane| lane.account().to_string());
         Self {
-            accounts: of_lanes.chain(config.callers.iter().cloned()).collect(),
+            accounts: of_lanes
+                .chain(queues.keys().map(|queue| queue.account().to_string()))
+                .chain(config.callers.iter().cloned())
+                .collect(),
             lanes,
+            queues,
+            mailing: Mutex::default(),
             external_id: config.external_id.clone(),
             roles: config.roles.clone(),
             organization: Mutex::new(config.organization.clone()),
@@ -134,6 +153,7 @@ impl World {
             keep_json: config.keep_json,
             clock: config.clock.clone(),
             faults: Mutex::default(),
+            denials: Mutex::default(),
             stray: Mutex::default(),
             aws_integration_enabled: Mutex::new(false),
             sessions_valid_from_ms: AtomicI64::new(i64::MIN),

@@ -24,7 +24,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::pointer::{Pointer, Previous};
+use super::{
+    pointer::{Pointer, Previous},
+    version::FormatVersion,
+};
 use crate::failpoint::{self, FailPoint};
 
 /// In a store's directory for as long as the store isn't complete.
@@ -77,6 +80,39 @@ pub(super) fn io_error(
 /// Owner of the state directory, if it is there.
 pub fn owner_uid(path: &Path) -> io::Result<u32> {
     fs::metadata(path).map(|metadata| metadata.uid())
+}
+
+/// The format of the store that is live, as far as `CURRENT` tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormatOnDisk {
+    /// There is no store.
+    None,
+    Known(FormatVersion),
+    /// `CURRENT` says nothing that makes sense.
+    Damaged,
+}
+
+/// Looks at a state directory that may be in use, and locks nothing.
+pub fn format_on_disk(state_dir: &Path) -> Result<FormatOnDisk, DirectoryError> {
+    Ok(match named(state_dir)? {
+        Named::Nothing => FormatOnDisk::None,
+        Named::Store(pointer) => FormatOnDisk::Known(pointer.format),
+        Named::Damaged(_) => FormatOnDisk::Damaged,
+    })
+}
+
+fn named(state_dir: &Path) -> Result<Named, DirectoryError> {
+    let path = state_dir.join("CURRENT");
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Named::Nothing),
+        Err(error) => return Err(io_error("read", &path)(error)),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(match Pointer::parse(&text) {
+        Some(pointer) => Named::Store(pointer),
+        None => Named::Damaged(text.chars().take(80).collect()),
+    })
 }
 
 /// What `CURRENT` says.
@@ -158,17 +194,7 @@ impl StateDirectory {
 
     /// Which store is live.
     pub fn named(&self) -> Result<Named, DirectoryError> {
-        let path = self.path.join("CURRENT");
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Named::Nothing),
-            Err(error) => return Err(io_error("read", &path)(error)),
-        };
-        let text = String::from_utf8_lossy(&bytes);
-        Ok(match Pointer::parse(&text) {
-            Some(pointer) => Named::Store(pointer),
-            None => Named::Damaged(text.chars().take(80).collect()),
-        })
+        named(&self.path)
     }
 
     /// Makes a store the live one: atomic, and durable when it returns.

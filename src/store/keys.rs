@@ -35,6 +35,11 @@ pub enum Table {
     Acked = 0x22,
     /// Patch lists: lane, node, read number, chunk.
     Details = 0x23,
+    /// Nodes that no list names and of which nobody can say more: lane, node. Since format 3.
+    Absent = 0x24,
+    /// Findings that are closed and opened again since somebody had resolved them: lane, node.
+    /// Since format 3.
+    Reopening = 0x25,
     /// Dead letters: lane, node, stage, reason.
     Dead = 0x30,
     /// What became of dead letters that were redriven: lane, node. Since format 2.
@@ -43,10 +48,14 @@ pub enum Table {
     Lane = 0x40,
     /// What an operator has paused: what, lane or nothing. Since format 2.
     Pause = 0x41,
+    /// When a lane was last looked after, and what was found: lane. Since format 3.
+    LaneCare = 0x42,
+    /// Until when this store's owner was at work, and where: no fields. Since format 3.
+    Tenure = 0x43,
 }
 
 impl Table {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::Meta,
         Self::Observed,
         Self::Assessed,
@@ -58,10 +67,14 @@ impl Table {
         Self::Desired,
         Self::Acked,
         Self::Details,
+        Self::Absent,
+        Self::Reopening,
         Self::Dead,
         Self::DeadHistory,
         Self::Lane,
         Self::Pause,
+        Self::LaneCare,
+        Self::Tenure,
     ];
 
     #[must_use]

@@ -44,7 +44,7 @@ use std::{io, path::PathBuf, sync::Arc};
 
 pub use backup::{Backup, BackupError, BackupHeader, BackupSummary};
 pub use committer::Held;
-pub use directory::{DirectoryError, owner_uid, quarantines};
+pub use directory::{DirectoryError, FormatOnDisk, format_on_disk, owner_uid, quarantines};
 pub use engine::{Entry, Reader};
 pub use handle::{Admission, Commit, Store};
 pub use meta::Identity;
@@ -52,7 +52,7 @@ pub use open::{Alarms, Contents, OpenError, OpenOptions, Opened, RolledBack, ope
 pub use pulse::Pulse;
 pub use rebuild::{Purpose, RawEntry, Restored, Rewrite, Vacant};
 pub use salvage::{Inspected, Wreck, inspect};
-pub use space::{Pause, SpaceLimits, SpaceStatus};
+pub use space::{Pause, SpaceLimits, SpaceStatus, free_bytes};
 pub use tx::{COUNTERS_MAX, CounterId, Counters, Tx};
 pub use version::{Current, FORMAT_VERSION, FormatVersion};
 

@@ -59,6 +59,14 @@ pub enum OpenError {
     Backup(#[from] BackupError),
 }
 
+impl OpenError {
+    /// Whether another process holds the store.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Directory(DirectoryError::Locked { .. }))
+    }
+}
+
 /// How to open.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {

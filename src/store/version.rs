@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::open::{OpenError, Opened};
 
 /// The format that this patchferry reads and writes.
-pub const FORMAT_VERSION: FormatVersion = FormatVersion(2);
+pub const FORMAT_VERSION: FormatVersion = FormatVersion(3);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -2,6 +2,7 @@
 
 use patchferry::{
     aws::{asff::FINDING_BYTES_MAX, render},
+    lint::{Level, Remark, lint_finding},
     record::{
         Finding, HybridAs, PatchDetail, RenderPolicy, Template, Text, UnixMillis,
         observation::{NodeInfo, PatchState},
@@ -158,6 +159,12 @@ fn no_finding_exceeds_asffs_limits_or_its_own_size_estimate() {
             prop_assert!(bytes.len() <= bytes_max, "{} bytes, estimated {bytes_max}", bytes.len());
             prop_assert!(bytes_max <= FINDING_BYTES_MAX, "estimated {bytes_max}");
             assert_within_limits(&serde_json::from_slice(&bytes).unwrap());
+            // A product that somebody has configured is theirs.
+            let refused: Vec<Remark> = lint_finding(&bytes, 0)
+                .into_iter()
+                .filter(|it| it.level == Level::Error && it.path != "ProductArn")
+                .collect();
+            prop_assert!(refused.is_empty(), "{refused:?}");
             Ok(())
         });
     result.unwrap();

@@ -49,7 +49,9 @@ async fn site(seed: u64) -> Site {
          [[lanes]]\naccount = \"{OTHER_ACCOUNT}\"\nregions = [\"{OTHER_REGION}\"]\n\
          role_arn = \"arn:aws:iam::{OTHER_ACCOUNT}:role/patchferry\"\n"
     );
-    let site = Site::new(simulator, Some(&format!("{EAGER}{lanes}"))).await;
+    // The fixture's nodes are none of the simulated fleet: asked about, they would be gone.
+    let eager = EAGER.replace("[ingest]\n", "[ingest]\ncloud_control = false\n");
+    let site = Site::new(simulator, Some(&format!("{eager}{lanes}"))).await;
     old_state(&site.state_dir());
     site
 }

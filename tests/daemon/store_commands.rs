@@ -288,10 +288,10 @@ async fn migrate_tells_what_it_would_do_and_does_it() {
     assert_eq!(old.status.code(), Some(1), "{}", text(&old.stderr));
     assert!(text(&old.stdout).contains("store migrate"), "{}", text(&old.stdout));
     let plan = run_json(&site, &["store", "migrate", "--dry-run"]);
-    assert_eq!((&plan["from"], &plan["to"]), (&1.into(), &2.into()), "{plan:#}");
+    assert_eq!((&plan["from"], &plan["to"]), (&1.into(), &3.into()), "{plan:#}");
     assert_eq!(stores(&site), ["store-1"], "only told");
     let done = run_json(&site, &["store", "migrate"]);
-    assert_eq!((&done["from"], &done["to"]), (&1.into(), &2.into()), "{done:#}");
+    assert_eq!((&done["from"], &done["to"]), (&1.into(), &3.into()), "{done:#}");
     assert!(Path::new(done["backup"]["path"].as_str().unwrap()).exists());
     assert_eq!(stores(&site), ["store-2"]);
     assert_sound(&site);

@@ -7,7 +7,9 @@ use patchferry::{
     app,
     aws::render,
     pipeline::validate::{UnspecifiedSeverity, assess},
-    queue::{Accepted, Acked, Desired, LaneRow, Pause, Seen, Waiting},
+    queue::{
+        Absence, Accepted, Acked, Desired, LaneCare, LaneRow, Pause, Reopening, Seen, Waiting,
+    },
     record::{Assessment, Clock, DeadLetter, Finding, PatchDetail, UnixMillis},
     simulator::{Fault, FleetConfig, Nonsense, Scope, Service, SimulatorConfig},
     store::{
@@ -145,10 +147,17 @@ fn is_read(table: Table, bytes: &[u8]) {
         Table::DelayedIndex => drop(decoded::<UnixMillis>(bytes)),
         Table::Seen => drop(decoded::<Seen>(bytes)),
         Table::Acked => drop(decoded::<Acked>(bytes)),
+        Table::Absent => drop(decoded::<Absence>(bytes)),
         Table::Details => drop(decoded::<Vec<PatchDetail>>(bytes)),
         Table::Dead => drop(decoded::<DeadLetter>(bytes)),
         Table::Lane => drop(decoded::<LaneRow>(bytes)),
         Table::Pause => drop(decoded::<Pause>(bytes)),
+        Table::Reopening => {
+            if let Some(Reopening::Closing(closing)) = decoded::<Reopening>(bytes) {
+                is_rendered(&closing.finding);
+            }
+        }
+        Table::LaneCare => drop(decoded::<LaneCare>(bytes)),
         _ => drop(decoded::<Vec<i64>>(bytes)),
     }
 }

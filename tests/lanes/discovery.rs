@@ -3,11 +3,13 @@
 use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use patchferry::{
-    app::App,
+    app::{App, Options, StartError},
     config::{Config, LoadOptions},
     metrics::LaneState,
+    record::Shard,
     simulator::{Fault, Scope, Service, SimLane, SimOrganization, SimulatorConfig},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{OTHER_ACCOUNT, THIRD_ACCOUNT, findings};
 use crate::harness::{ACCOUNT, REGION, Rig, lane};
@@ -85,8 +87,14 @@ async fn accounts_that_appear_get_lanes_and_those_that_vanish_are_orphaned_with_
     }
     assert!(status.attention().join("\n").contains("patchferry lanes retire"));
 
+    let reads_back = || {
+        let stats = rig.control.stats(&SimLane::new(OTHER_ACCOUNT, REGION));
+        stats.requests.get("GetFindings").copied().unwrap_or_default()
+    };
+    let before = reads_back();
     rig.control.set_account_state(OTHER_ACCOUNT, Some("ACTIVE"));
     served(&rig, &app, &[ACCOUNT, OTHER_ACCOUNT]).await;
+    rig.wait_for(&app, "its hub to be read back", |_, _| reads_back() > before).await;
     rig.settle(&app).await;
     rig.assert_true(&app).await;
     app.shutdown().await.unwrap();
@@ -142,4 +150,56 @@ async fn without_any_list_the_first_start_waits_for_one_and_says_so() {
     let missing = lane(&SimLane::new(THIRD_ACCOUNT, REGION));
     assert!(app.lane(&missing).is_none());
     app.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_the_accounts_that_are_found_each_machine_serves_its_own() {
+    let mut rig = rig(434).await;
+    let mut found = Vec::new();
+    for index in 0..2 {
+        rig.config.state_dir = rig.config.state_dir.with_file_name(format!("machine-{index}"));
+        rig.config.shard.shard = Shard::try_new(index, 2).unwrap();
+        let lists = || {
+            let requests = rig.control.stats_total().requests;
+            requests.get("ListAccounts").copied().unwrap_or_default()
+        };
+        let before = lists();
+        let app = rig.start().await;
+        rig.wait_for(&app, "the accounts to be listed", |_, _| lists() >= before + 2).await;
+        let status = app.status().await;
+        assert_eq!(status.discovery.unwrap().accounts, 2);
+        let lanes = app.lanes();
+        assert!(lanes.iter().all(|it| rig.config.shard.shard.owns(&it.lane)));
+        found.extend(lanes.iter().map(|it| it.lane.account.as_str().to_string()));
+        drop(lanes);
+        app.shutdown().await.unwrap();
+    }
+    found.sort();
+    assert_eq!(found, [ACCOUNT, OTHER_ACCOUNT], "every lane has one machine");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_round_lists_the_accounts_before_it_starts_and_fails_if_there_is_no_list_at_all() {
+    let rig = rig(435).await;
+    let start = || {
+        App::start_for_round(Options {
+            config: rig.config.clone(),
+            aws: rig.aws(),
+            clock: rig.clock.clone(),
+            listen: false,
+        })
+    };
+    rig.control.set_fault(Scope::of(Service::Organizations), Some(Fault::AccessDenied));
+    assert!(matches!(start().await.err(), Some(StartError::Organization(_))));
+    rig.control.clear_faults();
+    for (is_denied, delivered) in [(false, 16), (true, 0)] {
+        let fault = is_denied.then_some(Fault::AccessDenied);
+        rig.control.set_fault(Scope::of(Service::Organizations), fault);
+        let mut app = start().await.unwrap();
+        let stop = CancellationToken::new();
+        let round = app.round(Duration::from_secs(60), &stop).await.unwrap();
+        assert!(round.is_complete(), "{round:?}");
+        assert_eq!((round.lanes.len(), round.delivered), (2, delivered), "{round:?}");
+        app.shutdown().await.unwrap();
+    }
 }

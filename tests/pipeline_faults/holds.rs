@@ -31,7 +31,7 @@ async fn holds_the_lane(fault: Fault, reason: HoldReason) {
     rig.control.clear_faults();
     rig.settle(&app).await;
     rig.wait_for_state(&app, &lane, LaneState::Flowing).await;
-    // A read-back has every node observed anew.
+    // A read-back may have nodes observed anew.
     rig.sweep_and_settle(&app).await;
     rig.assert_true(&app).await;
     assert_no_attempt_was_charged(&rig, &app).await;

@@ -5,24 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ssm::{
     error::ProvideErrorMetadata,
     types::{
-        ComplianceQueryOperatorType, ComplianceStringFilter, InstancePatchState,
-        PatchOrchestratorFilter, ResourceComplianceSummaryItem,
+        AssociationFilter, AssociationFilterKey, ComplianceQueryOperatorType,
+        ComplianceStringFilter, InstancePatchState, PatchOrchestratorFilter,
+        ResourceComplianceSummaryItem,
     },
 };
 use patchferry::simulator::{Nonsense, Quota, Quotas, SeverityCounts};
 
 use super::rig::{Rig, Says, config};
 
-async fn summaries(rig: &Rig) -> Vec<ResourceComplianceSummaryItem> {
-    let only_patch = ComplianceStringFilter::builder()
+fn of_type(compliance_type: &str) -> ComplianceStringFilter {
+    ComplianceStringFilter::builder()
         .key("ComplianceType")
-        .values("Patch")
+        .values(compliance_type)
         .r#type(ComplianceQueryOperatorType::Equal)
-        .build();
+        .build()
+}
+
+async fn summaries(rig: &Rig) -> Vec<ResourceComplianceSummaryItem> {
     let mut pages = rig
         .ssm()
         .list_resource_compliance_summaries()
-        .filters(only_patch)
+        .filters(of_type("Patch"))
         .max_results(50)
         .into_paginator()
         .send();
@@ -135,10 +139,48 @@ async fn compliance_items_name_the_document_and_the_level() {
     let rig = Rig::with_nodes(40).await;
     let nodes = rig.control.fleet(&rig.lane);
     let node = nodes.iter().find(|node| node.is_non_compliant).unwrap();
-    let items = rig.ssm().list_compliance_items().resource_ids(&node.id).send().await.unwrap();
+    let ask = rig.ssm().list_compliance_items().resource_ids(&node.id).filters(of_type("Patch"));
+    let items = ask.send().await.unwrap();
     let first = &items.compliance_items()[0];
     assert_eq!(first.status.as_ref().unwrap().as_str(), "NON_COMPLIANT");
     assert_eq!(first.details.as_ref().unwrap()["DocumentName"], "AWS-RunPatchBaseline");
+}
+
+#[tokio::test]
+async fn all_associations_of_a_node_show_the_time_of_the_last_to_run_but_not_as_their_status() {
+    let rig = Rig::with_nodes(10).await;
+    let node = rig.control.fleet(&rig.lane)[0].id.clone();
+    let document = "AWS-RunPatchBaselineAssociation";
+    let first = rig.control.create_association(&rig.lane, document);
+    let second = rig.control.create_association(&rig.lane, "AWS-GatherSoftwareInventory");
+    rig.control.association_violated(&rig.lane, &node, &first, "HIGH").unwrap();
+    rig.control.association_complies(&rig.lane, &node, &second).unwrap();
+
+    let ask = rig.ssm().list_compliance_items().resource_ids(&node).filters(of_type("Association"));
+    let items = ask.send().await.unwrap().compliance_items.unwrap();
+    let shown = items.iter().map(|item| item.execution_summary.as_ref().unwrap().execution_time);
+    assert_eq!((items.len(), shown.collect::<BTreeSet<_>>().len()), (2, 1), "{items:?}");
+    let runs = rig.ssm().describe_instance_associations_status().instance_id(&node);
+    let runs = runs.send().await.unwrap().instance_association_status_infos.unwrap();
+    let at = |id: &str| {
+        let run = runs.iter().find(|run| run.association_id.as_deref() == Some(id));
+        run.unwrap().execution_date.unwrap()
+    };
+    assert!(at(&first) < at(&second));
+
+    let ask = rig.ssm().list_resource_compliance_summaries().filters(of_type("Association"));
+    let summaries = ask.send().await.unwrap().resource_compliance_summary_items.unwrap();
+    assert_eq!(summaries.len(), 1, "no other node has any");
+    assert_eq!(summaries[0].status.as_ref().unwrap().as_str(), "NON_COMPLIANT");
+    assert_eq!(summaries[0].non_compliant_summary.as_ref().unwrap().non_compliant_count, 1);
+    assert_eq!(summaries[0].compliant_summary.as_ref().unwrap().compliant_count, 1);
+
+    let by_document = AssociationFilter::builder().key(AssociationFilterKey::Name).value(document);
+    let ask = rig.ssm().list_associations().association_filter_list(by_document.build().unwrap());
+    let listed = ask.send().await.unwrap().associations.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].association_id.as_deref(), Some(first.as_str()));
+    assert_eq!(listed[0].last_execution_date, Some(at(&first)));
 }
 
 #[tokio::test]
@@ -178,6 +220,24 @@ async fn a_node_does_what_it_is_told() {
     assert!(!states.contains_key(scanned[3]));
     let online = node_ids(&rig).await;
     assert!(!online.contains(scanned[2]) && !online.contains(scanned[3]));
+}
+
+#[tokio::test]
+async fn a_hybrid_node_is_listed_until_it_is_deregistered_whatever_is_forgotten_of_it() {
+    let rig = Rig::with_nodes(30).await;
+    let nodes = rig.control.fleet(&rig.lane);
+    let hybrid = nodes.iter().filter(|node| node.is_scanned).find(|node| node.is_hybrid);
+    let hybrid = hybrid.expect("a tenth of the fleet is hybrid").id.clone();
+    let is_told = |rows: Vec<ResourceComplianceSummaryItem>| {
+        rows.iter().any(|row| row.resource_id.as_deref() == Some(hybrid.as_str()))
+    };
+    rig.control.stop_node(&rig.lane, &hybrid).unwrap();
+    assert!(node_ids(&rig).await.contains(&hybrid));
+    rig.control.forget_compliance(&rig.lane, &hybrid).unwrap();
+    assert!(!is_told(summaries(&rig).await) && node_ids(&rig).await.contains(&hybrid));
+    rig.control.remember_compliance(&rig.lane, &hybrid).unwrap();
+    rig.control.terminate_node(&rig.lane, &hybrid).unwrap();
+    assert!(is_told(summaries(&rig).await) && !node_ids(&rig).await.contains(&hybrid));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ pub mod dead;
 pub mod ingest;
 pub mod pause;
 pub mod receipt;
+pub mod reconcile;
 pub mod retire;
 pub mod status;
 
@@ -58,6 +59,7 @@ table![
     pause::PauseLanes,
     pause::ResumeLanes,
     receipt::GetReceipt,
+    reconcile::ReconcileLane,
     retire::RetireLane,
     ingest::BeginIngest,
     ingest::IngestLines,

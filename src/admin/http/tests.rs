@@ -29,6 +29,7 @@ impl StatusSource for Fixed {
                 started_at_unix_ms: UnixMillis(0),
                 at_unix_ms: UnixMillis(1000),
                 dry_run: false,
+                shard: None,
                 lanes: Vec::new(),
                 queues: Vec::new(),
                 accounting: Accounting::default(),
@@ -38,6 +39,7 @@ impl StatusSource for Fixed {
                 ingest_paused: Vec::new(),
                 pauses: Vec::new(),
                 discovery: None,
+                event_queues: Vec::new(),
                 store: StoreStatus::default(),
             }
         })

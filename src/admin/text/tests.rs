@@ -20,6 +20,9 @@ fn status() -> Status {
         last_complete_sweep_unix_ms: Some(UnixMillis(990_000)),
         poll_interval_seconds: 300,
         gone_withheld_nodes: 0,
+        last_reconcile_unix_ms: None,
+        reconcile_unrepaired: 0,
+        reconcile_failure: None,
         ingest_paused: false,
         role_arn: None,
     };
@@ -28,6 +31,7 @@ fn status() -> Status {
         started_at_unix_ms: UnixMillis(0),
         at_unix_ms: UnixMillis(1_000_000),
         dry_run: false,
+        shard: None,
         lanes: vec![lane],
         queues: vec![QueueStatus { queue: "outbox".into(), items: 0, oldest_age_seconds: None }],
         accounting: Accounting { accepted: 5, delivered: 5, ..Accounting::default() },
@@ -42,6 +46,7 @@ fn status() -> Status {
         ingest_paused: Vec::new(),
         pauses: Vec::new(),
         discovery: None,
+        event_queues: Vec::new(),
         store: StoreStatus {
             live_bytes: 1,
             max_bytes: 1 << 32,

@@ -10,6 +10,7 @@
 //!
 //! Deliberately doesn't know: what the hub holds, and whether this finding will ever be sent.
 
+pub mod fields;
 mod limits;
 mod parity;
 mod patches;
@@ -76,6 +77,12 @@ impl Rendered {
         self.clamped
     }
 
+    /// The fields, as text.
+    #[must_use]
+    pub fn fields(self) -> fields::Fields {
+        fields::fields(&self.into_asff())
+    }
+
     pub(super) fn into_asff(self) -> AwsSecurityFinding {
         let mut asff = *self.asff;
         asff.resources = Some(self.resource.into_resources());
@@ -125,11 +132,15 @@ fn common(
     asff.patch_summary = patch_summary(&finding.facts, meter);
 }
 
-/// ASFF's `PatchSummary`. Its Id is required, so there is none without a baseline.
+/// ASFF's `PatchSummary`. Its Id is required, so there is none without a baseline; nor of what an
+/// association has found, which has no counts.
 ///
 /// `MissingCount` is SSM's: without the patches that failed, although the Security Hub model
 /// describes the field as including them. AWS's own integration is taken to copy it, too.
 fn patch_summary(facts: &Facts, meter: &mut Meter) -> Option<PatchSummary> {
+    if facts.are_by_association() {
+        return None;
+    }
     let baseline = meter.optional::<256, 128>(facts.baseline.as_ref())?;
     let counts = &facts.counts;
     let operation = facts.operation.as_ref().map(|text| text.as_str().to_uppercase());

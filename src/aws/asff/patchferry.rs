@@ -44,8 +44,14 @@ pub(super) fn complete(
     asff.remediation = Some(text::remediation(text::REMEDIATION_URL));
     asff.source_url = text::source_url(lane, node, "fleet-manager");
     asff.compliance = Some(compliance(finding.state));
-    asff.product_fields = product_fields(finding, details, meter).into_map();
-    asff.vulnerabilities = patches::vulnerabilities(details, meter);
+    let details = patches::most_severe_first(details);
+    let found = patches::vulnerabilities(&details, facts.node_info.as_ref(), meter);
+    let mut fields = product_fields(finding, &details, meter);
+    if let Some(left_out) = found.left_out() {
+        fields.put(meter, "patchferry/vulnerabilities", &left_out);
+    }
+    asff.product_fields = fields.into_map();
+    asff.vulnerabilities = found.listed;
     NodeResource::of(lane, finding, meter)
 }
 
@@ -71,7 +77,7 @@ fn compliance(state: RecordState) -> Compliance {
 
 fn product_fields(
     finding: &Finding,
-    details: &[PatchDetail],
+    details: &[&PatchDetail],
     meter: &mut Meter,
 ) -> Pairs<{ patches::LIST_CHARS_MAX }> {
     let facts = &finding.facts;
@@ -84,5 +90,6 @@ fn product_fields(
     fields.put_given(meter, "patchferry/document", facts.document.as_ref());
     let total = facts.patches.as_ref().map_or(0, |list| list.total);
     fields.put(meter, "patchferry/missing-patches", &patches::list(details, total));
+    patches::put_lines(details, &mut fields, meter);
     fields
 }

@@ -47,7 +47,7 @@ impl NodeResource {
             region: lane.region.to_string(),
             instance: as_ec2.then(|| addresses(&finding.facts, meter)).flatten(),
             patches: patch_compliance(&finding.facts, meter),
-            other: node_facts(&finding.facts, meter).into_map(),
+            other: node_facts(finding, meter).into_map(),
         }
     }
 
@@ -111,22 +111,24 @@ fn addresses(facts: &Facts, meter: &mut Meter) -> Option<AwsEc2InstanceDetails> 
 fn patch_compliance(facts: &Facts, meter: &mut Meter) -> Option<AwsSsmPatchComplianceDetails> {
     let compliance = facts.compliance.as_ref()?;
     meter.add(DETAILS_FRAME_BYTES);
+    // All zero: not told, as when an event had a node read.
+    let is_told = compliance.compliant_counts.iter().any(|count| *count > 0);
     let [critical, high, medium, low, informational, unspecified] =
-        compliance.compliant_counts.map(any_count);
+        compliance.compliant_counts.map(|count| is_told.then(|| any_count(count)));
     let non_compliant = compliance.non_compliant_counts.map(any_count);
     let summary = AwsSsmComplianceSummary::builder()
         .status(if compliance.non_compliant { "NON_COMPLIANT" } else { "COMPLIANT" })
-        .compliance_type("Patch")
+        .compliance_type(if facts.are_by_association() { "Association" } else { "Patch" })
         .set_execution_type(meter.optional::<50, 50>(compliance.execution_type.as_ref()))
         .set_overall_severity(meter.optional::<32, 32>(compliance.overall_severity.as_ref()))
         .set_patch_baseline_id(meter.optional::<128, 128>(facts.baseline.as_ref()))
         .set_patch_group(meter.optional::<256, 256>(facts.patch_group.as_ref()))
-        .compliant_critical_count(critical)
-        .compliant_high_count(high)
-        .compliant_medium_count(medium)
-        .compliant_low_count(low)
-        .compliant_informational_count(informational)
-        .compliant_unspecified_count(unspecified)
+        .set_compliant_critical_count(critical)
+        .set_compliant_high_count(high)
+        .set_compliant_medium_count(medium)
+        .set_compliant_low_count(low)
+        .set_compliant_informational_count(informational)
+        .set_compliant_unspecified_count(unspecified)
         .non_compliant_critical_count(non_compliant[0])
         .non_compliant_high_count(non_compliant[1])
         .non_compliant_medium_count(non_compliant[2])
@@ -138,11 +140,28 @@ fn patch_compliance(facts: &Facts, meter: &mut Meter) -> Option<AwsSsmPatchCompl
     Some(AwsSsmPatchComplianceDetails::builder().patch(patch).build())
 }
 
+/// Where a hybrid node runs, as far as SSM knows: by its `SourceType` (SSM model). In words rather
+/// than in `Resource.Provider`, which knows AWS and Azure only and isn't documented for importing.
+fn hybrid_source(source_type: &str) -> Option<&'static str> {
+    match source_type {
+        "Microsoft.Compute/virtualMachines" => Some("Azure"),
+        "compute.googleapis.com/Instance" => Some("Google Cloud"),
+        "AWS::IoT::Thing" => Some("AWS IoT Greengrass"),
+        "AWS::SSM::ManagedInstance" => Some("on-premises, or elsewhere outside EC2"),
+        _ => None,
+    }
+}
+
 /// What a person wants to know of a node and no typed detail has. The ping status is left out:
 /// it is old by the time it is read.
-fn node_facts(facts: &Facts, meter: &mut Meter) -> Pairs<OTHER_CHARS_MAX> {
+fn node_facts(finding: &Finding, meter: &mut Meter) -> Pairs<OTHER_CHARS_MAX> {
     let mut pairs = Pairs::default();
-    let Some(info) = &facts.node_info else { return pairs };
+    let Some(info) = &finding.facts.node_info else { return pairs };
+    if finding.node.kind() == NodeKind::Hybrid
+        && let Some(source) = info.source_type.as_ref().and_then(|it| hybrid_source(it.as_str()))
+    {
+        pairs.put(meter, "Source", source);
+    }
     let resource_type = Text::<32>::non_blank(info.resource_type.as_str());
     pairs.put_given(meter, "ResourceType", resource_type.as_ref());
     pairs.put_given(meter, "Name", info.name.as_ref());

@@ -1,8 +1,13 @@
 //! Sentences and links of a finding.
 
+use std::fmt::Write as _;
+
 use aws_sdk_securityhub::types::{Recommendation, Remediation};
 
-use crate::record::{Facts, Lane, NodeId, Partition, observation::GoneReason};
+use crate::record::{
+    Facts, Lane, NodeId, Partition,
+    observation::{ASSOCIATION_DOCUMENT, GoneReason},
+};
 
 /// AWS's title; patchferry's has the node behind it.
 pub(super) const TITLE: &str = "Systems Manager Patch Summary - Managed Instance Non-Compliant";
@@ -19,13 +24,28 @@ pub(super) fn remediation(url: &str) -> Remediation {
     Remediation::builder().recommendation(recommendation).build()
 }
 
-/// AWS's description, and the node's counts.
+/// AWS's description, and the node's counts as far as there are any.
 pub(super) fn description(node: &NodeId, facts: &Facts) -> String {
     let counts = &facts.counts;
-    let mut text = format!(
-        "{DESCRIPTION} {node}: {} missing, {} failed, {} rejected but installed, {} waiting for a reboot",
-        counts.missing, counts.failed, counts.installed_rejected, counts.installed_pending_reboot
-    );
+    let mut text = if facts.are_by_association() {
+        format!(
+            "{DESCRIPTION} {node}: scanned by {ASSOCIATION_DOCUMENT}, which tells whether patches are missing but not which"
+        )
+    } else {
+        format!(
+            "{DESCRIPTION} {node}: {} missing, {} failed, {} rejected but installed, {} waiting for a reboot",
+            counts.missing,
+            counts.failed,
+            counts.installed_rejected,
+            counts.installed_pending_reboot
+        )
+    };
+    // Windows: they make the node non-compliant only if its baseline says so.
+    if counts.available_security_update > 0 {
+        let count = counts.available_security_update;
+        write!(text, ", {count} security updates available that no rule approves")
+            .expect("writing to a String can't fail");
+    }
     if let Some(baseline) = &facts.baseline {
         text.push_str(", by baseline ");
         text.push_str(baseline.as_str());

@@ -5,6 +5,7 @@ mod credentials;
 mod http;
 mod hub;
 mod organizations;
+mod sqs;
 mod ssm;
 mod wire;
 

@@ -91,3 +91,24 @@ async fn a_read_that_fails_is_left_to_whoever_has_the_limiter() {
     );
     assert_eq!(canned.requests().len(), 1, "the SDK's retries would go past the limiter");
 }
+
+#[tokio::test]
+async fn of_a_node_s_items_only_what_is_non_compliant_is_asked_for_or_else_kept() {
+    let canned = Canned::new(|_, body| {
+        if body.contains("\"Status\"") {
+            return Answer::error(400, "InvalidFilter", r#"{"message":"no"}"#);
+        }
+        Answer::json(
+            200,
+            r#"{"NextToken":"n","ComplianceItems":[{"ComplianceType":"Patch","Status":"COMPLIANT","Severity":"HIGH"},{"ComplianceType":"Patch","Status":""},{"ComplianceType":"Association","Status":"NON_COMPLIANT"},{"ComplianceType":"Patch","Status":"NON_COMPLIANT","Severity":"CRITICAL","ExecutionSummary":{"ExecutionTime":1636668325,"ExecutionId":"c","ExecutionType":"Command"}}]}"#,
+        )
+    });
+    let ssm = canned.lane().await.ssm;
+    let node = "i-12345678".parse().unwrap();
+    let page = ssm.non_compliant_items(&node, None).await.unwrap();
+    assert_eq!(page.items.len(), 1);
+    assert_eq!(page.items[0].severity.as_str(), "CRITICAL");
+    assert_eq!(page.items[0].execution_time, Some(UnixMillis(1_636_668_325_000)));
+    ssm.non_compliant_items(&node, page.next).await.unwrap();
+    assert_eq!(canned.requests().len(), 3, "the filter is given up for good");
+}

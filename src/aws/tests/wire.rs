@@ -13,7 +13,7 @@ async fn aws(endpoint_url: String) -> Aws {
     let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
         .region(aws_config::Region::new("us-east-2"))
         .credentials_provider(Credentials::new("AKIDTEST", "secret", None, None, "test"))
-        .http_client(http::client().unwrap())
+        .http_client(http::client(None).unwrap())
         .endpoint_url(endpoint_url)
         .load()
         .await;

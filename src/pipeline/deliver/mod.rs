@@ -8,6 +8,7 @@
 //! - [`outcome`]: what a reply means (pure); [`verdict`]: how that is committed.
 //! - [`gate`]: whether the lane may send: flowing, backing off, held (pure). A lane whose Region is
 //!   off, or whose hub is off as declared, is dormant: held, asked rarely, and not swept.
+//! - [`preview`]: what a dry run does in place of sending.
 //! - [`read_back`]: adopting what the hub holds before a lane with a new ledger sends.
 //!
 //! Guarantees: retried until acknowledged; order per finding (never two versions of one in
@@ -20,12 +21,14 @@ mod flight;
 mod gate;
 mod lane;
 mod outcome;
+mod preview;
 mod read_back;
 mod verdict;
 
 use std::time::Duration;
 
 pub use lane::{LaneDelivery, LaneView};
+pub use preview::{HubCopy, Preview, Previewed};
 
 /// How a lane delivers; checked by the configuration.
 #[derive(Clone, Debug)]
@@ -43,6 +46,9 @@ pub struct Settings {
     pub hub_off: bool,
     /// Where findings go, if not to the lane's default product.
     pub product_arn: Option<String>,
+    /// A lane's task that didn't look around for longer than this was not there: suspended, or set
+    /// back. What the hub holds is read back, then.
+    pub absence_max: Duration,
     /// Whether what the hub holds can be read back: not where each run is a finding of its own.
     pub reads_back: bool,
 }

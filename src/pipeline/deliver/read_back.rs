@@ -11,12 +11,9 @@ use crate::{
         AwsError, Fault, HoldReason, LaneClients, security_hub::HubQuery, security_hub::HubRecord,
     },
     failpoint::{self, FailPoint},
-    pipeline::session::LaneSession,
+    pipeline::{held, session::LaneSession},
     queue::{HubState, QueueError, Queues, ReadBack},
-    record::{
-        Change, Facts, Finding, FindingId, Lane, NodeId, Partition, RenderPolicy, Severity, Source,
-        UnixMillis,
-    },
+    record::{FindingId, Lane},
 };
 
 /// A read-back that takes longer is begun anew.
@@ -102,19 +99,15 @@ async fn read_back(
     let lane = session.lane();
     let query = HubQuery::Ours {
         product_arn: product.arn.clone().unwrap_or_else(|| lane.default_product_arn()),
-        id_prefix: id_prefix(lane, lane.partition()),
+        id_prefix: held::node_id_prefix(lane),
     };
     let mut found = HashSet::new();
     let mut from = None;
     loop {
         session.hub_reads().take().await;
         let page = clients.hub.get_findings(&query, from).await?;
-        let states: Vec<HubState> = page
-            .items
-            .into_iter()
-            .filter_map(|record| adopted(lane, product, record))
-            .map(|finding| HubState { finding })
-            .collect();
+        let states: Vec<HubState> =
+            page.items.into_iter().filter_map(|record| adopted(lane, record)).collect();
         found.extend(states.iter().map(|state| state.finding.node.to_string()));
         queues.adopt(lane, states).await?;
         failpoint::reach(FailPoint::ReadBackAdopted);
@@ -125,36 +118,8 @@ async fn read_back(
     }
 }
 
-/// How the Ids of a lane's findings begin.
-fn id_prefix(lane: &Lane, partition: Partition) -> String {
-    format!("patchferry/{partition}/{}/{}/", lane.region, lane.account)
-}
-
-/// The finding as far as the hub's copy tells; `None` if it isn't one of this form.
-fn adopted(lane: &Lane, product: &Product, record: HubRecord) -> Option<Finding> {
-    let node: NodeId = record.node?;
-    if FindingId::Node.render(lane, &node) != record.id {
-        return None;
-    }
-    let updated_at = record.updated_at?;
-    let created_at = record.created_at.unwrap_or(updated_at);
-    let policy = RenderPolicy {
-        product_arn: product.arn.as_deref().map(Into::into),
-        ..RenderPolicy::default()
-    };
-    Some(Finding {
-        node,
-        id: FindingId::Node,
-        change: Change::Opened,
-        state: record.state,
-        severity: record.severity.unwrap_or(Severity::Informational),
-        created_at,
-        updated_at,
-        first_observed_at: record.first_observed_at.unwrap_or(created_at),
-        last_observed_at: updated_at,
-        facts: Facts::default(),
-        policy,
-        source: Source::Derived,
-        accepted_at: UnixMillis(0),
-    })
+/// Only where nodes have one finding each.
+fn adopted(lane: &Lane, record: HubRecord) -> Option<HubState> {
+    let finding = held::finding(lane, record)?;
+    (finding.id == FindingId::Node).then_some(HubState { finding })
 }

@@ -8,7 +8,7 @@ use crate::{
     metrics::Metrics,
     pipeline::backoff::finding_delay,
     queue::{QueueError, Queues, Settlement, Waiting},
-    record::{Lane, Receipt, Stage, Text, UnixMillis},
+    record::{Change, Lane, Receipt, Source, Stage, Text, UnixMillis},
 };
 
 /// What to settle of one finding.
@@ -62,10 +62,12 @@ pub async fn settle(
     settlements: Vec<Settlement>,
     metrics: &Metrics,
 ) -> Result<(), QueueError> {
-    let receipts: Vec<Option<Receipt>> = settlements
+    let receipts: Vec<Option<(Receipt, Source)>> = settlements
         .iter()
         .map(|settlement| match settlement {
-            Settlement::Acknowledged { receipt, .. } => Some(receipt.clone()),
+            Settlement::Acknowledged { receipt, claimed } => {
+                Some((receipt.clone(), claimed.waiting.finding.source))
+            }
             _ => None,
         })
         .collect();
@@ -73,7 +75,10 @@ pub async fn settle(
     let newest = queues.settle_delivery(lane, settlements).await?;
     metrics.stage_seconds[Stage::Deliver].record(began.elapsed().as_secs_f64());
     for (receipt, newest) in receipts.into_iter().zip(newest) {
-        let Some(receipt) = receipt.filter(|_| newest) else { continue };
+        let Some((receipt, source)) = receipt.filter(|_| newest) else { continue };
+        if receipt.change == Change::Reopened && source == Source::Derived {
+            metrics.reopened_by_scan.increment(1);
+        }
         let at = receipt.acknowledged_at;
         let scan_to_hub = receipt.operation_end.map(|end| at.since(end));
         metrics.record_delivery(receipt.severity, at.since(receipt.accepted_at), scan_to_hub);

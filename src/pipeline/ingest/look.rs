@@ -1,5 +1,5 @@
-//! A closer look at some nodes: their patch states and, of the non-compliant ones, their patches.
-//! Then they are accepted.
+//! A closer look at some nodes: their patch states, what associations have found on them where that
+//! is of interest, and, of the non-compliant ones, their patches. Then they are accepted.
 //!
 //! Guarantees: a group is accepted whole, durably; a node whose details SSM can't give is skipped,
 //! told of ([`Look::into_skipped`]), and stands in no other's way; what SSM tells that nobody asked
@@ -10,6 +10,7 @@
 use std::{collections::HashMap, time::Instant};
 
 use super::{
+    associations::{self, AssociationScan, PatchVerdict},
     error::{IngestError, Skipped},
     reads::{LaneReads, Read},
 };
@@ -41,6 +42,8 @@ pub(super) struct Candidate {
     pub seen: Option<Seen>,
     /// Whether its patches are of interest.
     pub non_compliant: bool,
+    /// Whether what associations have found on it is of interest.
+    pub associations: bool,
 }
 
 /// The read that named the candidates: the oldest part of what is accepted of them.
@@ -48,6 +51,15 @@ pub(super) struct Candidate {
 pub(super) struct Named {
     pub read: ReadNumber,
     pub at: UnixMillis,
+}
+
+/// What is told of a node beside its patch state.
+#[derive(Default)]
+struct Details {
+    /// In place of the patch state.
+    scan: Option<AssociationScan>,
+    list: Option<PatchList>,
+    patches: Vec<Vec<u8>>,
 }
 
 /// See the module.
@@ -69,6 +81,11 @@ impl<'a> Look<'a> {
         self.skipped
     }
 
+    /// How many were.
+    pub fn skipped_nodes(&self) -> usize {
+        self.skipped.as_ref().map_or(0, |skipped| skipped.nodes)
+    }
+
     /// Looks at a group of at most [`GROUP_NODES_MAX`] and accepts it; how many were accepted.
     pub async fn accept(
         &mut self,
@@ -77,27 +94,55 @@ impl<'a> Look<'a> {
     ) -> Result<usize, IngestError> {
         let ids: Vec<NodeId> =
             group.iter().filter_map(|candidate| candidate.node.as_str().parse().ok()).collect();
-        let mut states = self.patch_states(&ids).await?;
+        let states = self.patch_states(&ids).await?;
+        self.accept_with(group, states, named).await
+    }
+
+    /// The same, of nodes whose patch states are known already.
+    pub async fn accept_with(
+        &mut self,
+        group: Vec<Candidate>,
+        mut states: HashMap<String, RawPatchState>,
+        named: Named,
+    ) -> Result<usize, IngestError> {
         let mut accepted = Vec::with_capacity(group.len());
-        for Candidate { node, compliance, info, mut seen, non_compliant } in group {
-            let (list, patches) = match self.patch_list(node.as_str(), non_compliant).await {
+        let mut untold = Vec::new();
+        for mut candidate in group {
+            let node = candidate.node.clone();
+            let state = states.remove(node.as_str());
+            let Details { scan, list, patches } = match self
+                .details(&candidate, state.as_ref())
+                .await
+            {
                 Err(IngestError::Aws(error)) if matches!(error.fault, Fault::Refused { .. }) => {
-                    tracing::warn!(lane = %self.reads.lane(), %node, %error, "the node's patches can't be read: it goes on without them and is read again");
-                    seen = None;
-                    (None, Vec::new())
+                    tracing::warn!(lane = %self.reads.lane(), %node, %error, "the node's details can't be read: it goes on without them and is read again");
+                    candidate.seen = None;
+                    Details::default()
                 }
                 Err(IngestError::Aws(error)) if self.may_skip(&error) => {
-                    states.remove(node.as_str());
                     self.skip(node, error);
                     continue;
                 }
-                listed => listed?,
+                details => details?,
             };
-            if list.is_some() {
-                self.skipped_in_a_row = 0;
+            let Candidate { compliance, info, mut seen, .. } = candidate;
+            let (compliance, patch_state) = match scan {
+                Some(scan) => {
+                    if let Some(seen) = &mut seen {
+                        seen.non_compliant = scan.non_compliant;
+                    }
+                    let (compliance, state) = scan.into_parts();
+                    (Some(compliance), state)
+                }
+                None => (compliance, state),
+            };
+            if compliance.is_none() && patch_state.is_none() {
+                // Associations that don't count, and nothing else.
+                untold.extend(seen.map(|seen| (node, Seen { non_compliant: false, ..seen })));
+                continue;
             }
             let observation = Observation {
-                patch_state: states.remove(node.as_str()),
+                patch_state,
                 node_info: info,
                 compliance,
                 patches: list,
@@ -106,13 +151,13 @@ impl<'a> Look<'a> {
             };
             accepted.push(AcceptedNode { observation, seen, patches });
         }
+        self.reads.queues().note_seen(self.reads.lane(), untold).await?;
         // What SSM tells that nobody asked for makes no sense, but isn't swallowed either.
         let unasked = states.into_iter().map(|(node, state)| self.unasked(&node, state, named));
         accepted.extend(unasked);
         self.hand_over(accepted).await
     }
 
-    #[expect(dead_code, reason = "for nodes that are gone")]
     /// Accepts that these nodes are gone: a read of its own, which told so.
     pub async fn accept_gone(
         &self,
@@ -124,6 +169,27 @@ impl<'a> Look<'a> {
             AcceptedNode { observation, seen: None, patches: Vec::new() }
         });
         self.hand_over(accepted.collect()).await
+    }
+
+    async fn details(
+        &mut self,
+        candidate: &Candidate,
+        state: Option<&RawPatchState>,
+    ) -> Result<Details, IngestError> {
+        let Candidate { node, compliance, non_compliant, associations, .. } = candidate;
+        if *associations && let Ok(node) = node.as_str().parse::<NodeId>() {
+            let verdict = PatchVerdict::of(compliance.as_ref(), state);
+            let scan = associations::scan_of(self.reads, &node, verdict).await?;
+            self.skipped_in_a_row = 0;
+            if let Some(scan) = scan.filter(|scan| scan.prevails(verdict)) {
+                return Ok(Details { scan: Some(scan), ..Details::default() });
+            }
+        }
+        let (list, patches) = self.patch_list(node.as_str(), *non_compliant).await?;
+        if list.is_some() {
+            self.skipped_in_a_row = 0;
+        }
+        Ok(Details { scan: None, list, patches })
     }
 
     async fn hand_over(&self, accepted: Vec<AcceptedNode>) -> Result<usize, IngestError> {
@@ -160,7 +226,8 @@ impl<'a> Look<'a> {
         }
     }
 
-    async fn patch_states(
+    /// What `DescribeInstancePatchStates` says of at most [`GROUP_NODES_MAX`] nodes.
+    pub async fn patch_states(
         &self,
         ids: &[NodeId],
     ) -> Result<HashMap<String, RawPatchState>, IngestError> {
@@ -185,7 +252,8 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// The patches that make a node non-compliant: the list's head, and its chunks.
+    /// The patches that make a node non-compliant, the most severe if they are too many: the list's
+    /// head, and its chunks.
     async fn patch_list(
         &self,
         node: &str,
@@ -209,8 +277,11 @@ impl<'a> Look<'a> {
                 .await?;
             let read = *first.get_or_insert(number);
             total += page.items.len();
-            let room = details::PATCHES_KEPT_MAX.saturating_sub(patches.len());
-            patches.extend(page.items.into_iter().take(room));
+            patches.extend(page.items);
+            if patches.len() > details::PATCHES_KEPT_MAX {
+                patches.sort_by_key(PatchDetail::rank);
+                patches.truncate(details::PATCHES_KEPT_MAX);
+            }
             from = page.next;
             if from.is_none() {
                 let (list, chunks) = super::patch_list(read, &patches, total);

@@ -7,14 +7,20 @@
 //!
 //! - [`sweep`]: one complete read of the fleet.
 //! - [`change`]: which nodes are worth a closer look (pure); [`look`]: that look.
+//! - [`gone`]: which nodes are gone, after a sweep; in between, which aren't reported any more.
+//! - [`associations`]: what scans by association have found.
 //! - [`reads`]: requests at the lane's pace, tried again.
 //! - [`file`]: lines that somebody hands in, without a sweep.
+//! - [`event`]: nodes that something is known to have happened to, between two sweeps.
 //!
 //! Deliberately doesn't know: what becomes of what it accepts.
 
+mod associations;
 mod change;
 mod error;
+pub mod event;
 pub mod file;
+pub mod gone;
 mod look;
 mod reads;
 mod sweep;
@@ -28,16 +34,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use error::{IngestError, Skipped};
+pub use gone::{GoneGate, GoneReport, GoneWatch};
 pub use reads::LaneReads;
 pub use sweep::SweepReport;
 
+use self::{event::Awaited, gone::Presence};
 use super::backoff::LaneBackoff;
 use crate::{
     aws::{AwsError, Fault, HoldReason, patch_digest},
     metrics::{LaneMetrics, Metrics},
     queue::{QueueError, Queues, details},
-    record::{Lane, PatchDetail, ReadNumber, UnixMillis, observation::PatchList},
-    store::{Commit, StoreError},
+    record::{Lane, PatchDetail, ReadNumber, Severity, UnixMillis, observation::PatchList},
 };
 
 /// A lane without nodes is looked at hourly.
@@ -69,8 +76,12 @@ pub struct SweepStatus {
     pub complete: u64,
     pub last_complete_at: Option<UnixMillis>,
     pub last_report: SweepReport,
+    /// What the last complete sweep led to.
+    pub gone: GoneReport,
     /// Why the last sweep ended early, if it did.
     pub failure: Option<String>,
+    /// Time alone won't mend that: a person must, or the lane is passed over until the next sweep.
+    pub stuck: bool,
     /// No sweep runs, since an operator has paused ingest.
     pub paused: bool,
     /// Until the next sweep, as last drawn.
@@ -81,14 +92,17 @@ pub struct SweepStatus {
 pub struct LaneIngest {
     pub reads: Arc<LaneReads>,
     pub settings: Settings,
+    pub gone: GoneWatch,
     /// Sweeps at once when notified.
     pub trigger: Arc<Notify>,
+    /// Nodes that events have left to a sweep.
+    pub awaited: Arc<Awaited>,
     pub status: watch::Sender<SweepStatus>,
 }
 
 impl LaneIngest {
     /// Sweeps until shutdown or until the store has failed.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), QueueError> {
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), QueueError> {
         let lane = self.reads.lane().clone();
         let gauges = self.metrics().lane(&lane);
         let mut backoff = LaneBackoff::default();
@@ -133,6 +147,7 @@ impl LaneIngest {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 () = self.trigger.notified() => {}
+                () = state.observe.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
             if let Some(ended) = self.wait_for_room(&shutdown).await? {
@@ -149,16 +164,29 @@ impl LaneIngest {
         self.reads.metrics()
     }
 
-    async fn sweep(&self) -> Result<SweepReport, IngestError> {
+    async fn sweep(&mut self) -> Result<SweepReport, IngestError> {
         let began = Instant::now();
-        let lane = self.reads.lane();
-        let report = sweep::Sweep::new(&self.reads, &self.settings).run().await?;
+        let mut met = Presence::default();
+        self.awaited.begin();
+        let sweep = sweep::Sweep::new(&self.reads, &self.settings, &mut met, &self.awaited);
+        let swept = sweep.run().await;
+        self.awaited.end(swept.is_ok());
+        let report = match swept {
+            Ok(report) => report,
+            Err(error) => {
+                self.gone.after_part(&self.reads, &met).await?;
+                return Err(error);
+            }
+        };
         self.metrics().sweep_seconds.record(began.elapsed().as_secs_f64());
-        self.complete(lane, &report, &self.metrics().lane(lane));
+        // Boxed: a lane's task is to stay small, and most sweeps find nobody missing.
+        let gone = Box::pin(self.gone.after_all(&self.reads, Arc::new(met))).await?;
+        let lane = self.reads.lane();
+        self.complete(lane, &report, &gone, &self.metrics().lane(lane));
         Ok(report)
     }
 
-    fn complete(&self, lane: &Lane, report: &SweepReport, gauges: &LaneMetrics) {
+    fn complete(&self, lane: &Lane, report: &SweepReport, gone: &GoneReport, gauges: &LaneMetrics) {
         let now = self.queues().clock().now();
         #[allow(clippy::cast_precision_loss)] // milliseconds of this century are below 2^52
         gauges.last_complete_sweep_timestamp_seconds.set(now.0 as f64 / 1000.0);
@@ -166,11 +194,13 @@ impl LaneIngest {
             if let Some(failure) = status.failure.take() {
                 tracing::info!(%lane, after = failure, "sweeps are complete again");
             }
+            status.stuck = false;
             status.complete += 1;
             status.last_complete_at = Some(now);
             status.last_report = *report;
+            status.gone = *gone;
         });
-        tracing::debug!(%lane, ?report, "sweep complete");
+        tracing::debug!(%lane, ?report, ?gone, "sweep complete");
     }
 
     async fn failed(&self, lane: &Lane, error: &IngestError) {
@@ -179,7 +209,11 @@ impl LaneIngest {
             let before = &self.status.borrow().failure;
             (before.is_none(), before.as_ref() != Some(&text))
         };
-        self.status.send_modify(|status| status.failure = Some(text.clone()));
+        let is_held = matches!(error, IngestError::Aws(AwsError { fault: Fault::Held { .. }, .. }));
+        self.status.send_modify(|status| {
+            status.failure = Some(text.clone());
+            status.stuck = is_held || matches!(error, IngestError::Skipped(_));
+        });
         if news {
             tracing::warn!(%lane, error = text, "a sweep ended early: what it accepted is kept, it is begun anew");
         }
@@ -195,7 +229,11 @@ impl LaneIngest {
 
     fn interval_after(&self, report: &SweepReport) -> Duration {
         let interval = self.settings.poll_interval;
-        let interval = if report.nodes == 0 { interval.max(EMPTY_INTERVAL) } else { interval };
+        let state = self.queues().lane(self.reads.lane());
+        let is_open = Severity::ALL.into_iter().any(|it| state.open_findings(it) > 0);
+        // While findings are open, no nodes at all is too strange to be left so for long.
+        let is_empty = report.nodes == 0 && !is_open;
+        let interval = if is_empty { interval.max(EMPTY_INTERVAL) } else { interval };
         interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
     }
 
@@ -214,11 +252,8 @@ impl LaneIngest {
     /// While the store is full there is no point in asking SSM. `Some` if shutdown came first.
     async fn wait_for_room(&self, shutdown: &CancellationToken) -> Result<Option<()>, QueueError> {
         loop {
-            // An empty commit has the committer look at the space anew.
-            match self.queues().store().commit(Commit::ingest(0), |_| Ok(())).await {
-                Ok(()) => return Ok(None),
-                Err(StoreError::Full(_)) => {}
-                Err(error) => return Err(error.into()),
+            if self.queues().has_room().await? {
+                return Ok(None);
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(Some(())),

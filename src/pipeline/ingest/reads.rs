@@ -13,6 +13,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+use super::associations::Memory;
 use crate::{
     aws::{AwsError, Fault, Page, Ssm},
     metrics::{Metrics, SsmOperation, SsmOutcome},
@@ -21,7 +22,7 @@ use crate::{
         session::LaneSession,
     },
     queue::{QueueError, Queues},
-    record::{Lane, ReadNumber},
+    record::{Lane, ReadNumber, RecordState, observation::GoneReason},
 };
 
 /// SSM requests that may go out at once after a quiet time.
@@ -50,6 +51,7 @@ pub struct LaneReads {
     queues: Queues,
     metrics: Arc<Metrics>,
     limiter: SharedLimiter,
+    pub(super) associations: Memory,
 }
 
 /// A page, and the number of the request that it answers.
@@ -67,7 +69,15 @@ impl LaneReads {
         ssm_requests_per_second: f64,
     ) -> Self {
         let limiter = Limiter::new(ssm_requests_per_second, SSM_BURST_REQUESTS, Instant::now());
-        Self { session, queues, metrics, limiter: SharedLimiter::new(limiter) }
+        let limiter = SharedLimiter::new(limiter);
+        Self { session, queues, metrics, limiter, associations: Memory::new(true) }
+    }
+
+    /// Whether what associations have found counts.
+    #[must_use]
+    pub fn with_associations(mut self, wanted: bool) -> Self {
+        self.associations = Memory::new(wanted);
+        self
     }
 
     pub fn lane(&self) -> &Lane {
@@ -86,6 +96,24 @@ impl LaneReads {
         &self.metrics
     }
 
+    /// Why a node is gone, if that is the last that is known of it.
+    pub(super) async fn gone_as(&self, node: &str) -> Result<Option<GoneReason>, QueueError> {
+        let desired = match self.queues.ledger(self.lane(), node).await {
+            Ok((desired, _)) => desired,
+            // Whoever writes the row says that it is damaged.
+            Err(QueueError::Decode(_)) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(desired.and_then(|desired| match desired.finding.state {
+            RecordState::Gone(reason) => Some(reason),
+            _ => None,
+        }))
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.queues.lane(self.lane()).ingest_paused().is_some()
+    }
+
     /// Sends the request that `call` makes until it is answered.
     pub(super) async fn ask<T, F, C>(
         &self,
@@ -100,7 +128,7 @@ impl LaneReads {
         loop {
             self.limiter.take().await;
             // The last chance to stop.
-            if self.queues.lane(self.lane()).ingest_paused().is_some() {
+            if self.is_paused() {
                 return Err(ReadError::Paused);
             }
             let ssm = self.session.clients().await?.ssm;
@@ -132,7 +160,8 @@ impl LaneReads {
     }
 }
 
-fn outcome<T>(answer: &Result<Page<T>, AwsError>) -> SsmOutcome {
+/// How a request ended.
+pub(super) fn outcome<T>(answer: &Result<T, AwsError>) -> SsmOutcome {
     match answer {
         Ok(_) => SsmOutcome::Ok,
         Err(AwsError { fault: Fault::Throttled { .. }, .. }) => SsmOutcome::Throttled,

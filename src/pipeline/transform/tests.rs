@@ -20,6 +20,10 @@ fn policy(identity: Identity, resolve: bool) -> Policy {
     }
 }
 
+fn lane() -> Lane {
+    "111122223333/us-east-2".parse().unwrap()
+}
+
 fn by_node() -> Policy {
     policy(Identity::Node, true)
 }
@@ -49,7 +53,9 @@ fn good(read: u64) -> Assessment {
 }
 
 fn decided(desired: Option<&Desired>, assessment: &Assessment, policy: &Policy) -> Decision {
-    decide(Ledger { desired, acked: None, floor_unknown: false }, assessment, policy, NOW)
+    let lane = lane();
+    let ledger = Ledger { lane: &lane, desired, acked: None, floor_unknown: false };
+    decide(ledger, assessment, policy, NOW)
 }
 
 fn sent(decision: Decision) -> (Finding, u64) {
@@ -154,7 +160,9 @@ fn an_unchanged_finding_is_refreshed_when_its_acknowledgement_is_old() {
         },
     };
     let decide_with = |acked: &Acked| {
-        let ledger = Ledger { desired: Some(&open), acked: Some(acked), floor_unknown: false };
+        let lane = lane();
+        let ledger =
+            Ledger { lane: &lane, desired: Some(&open), acked: Some(acked), floor_unknown: false };
         decide(ledger, &bad(2, 2), &by_node(), NOW)
     };
     assert_eq!(decide_with(&acked(NOW.0 - 1_000)), Decision::Nothing);
@@ -174,7 +182,8 @@ fn what_the_hub_rejected_is_tried_again_with_any_changed_fact() {
 
 #[test]
 fn an_unknown_floor_begins_now() {
-    let ledger = Ledger { desired: None, acked: None, floor_unknown: true };
+    let lane = lane();
+    let ledger = Ledger { lane: &lane, desired: None, acked: None, floor_unknown: true };
     let (finding, _) = sent(decide(ledger, &bad(1, 2), &by_node(), NOW));
     assert_eq!(finding.updated_at, NOW);
 }
@@ -237,4 +246,121 @@ fn a_rejected_resolve_is_tried_again_with_any_changed_fact() {
     changed.facts.patch_group = Some("web".into());
     let (finding, _) = sent(decided(Some(&resolved), &changed, &by_node()));
     assert_eq!((finding.change, finding.state), (Change::Resolved, RecordState::Resolved));
+}
+
+fn of_other_product() -> Policy {
+    let render = RenderPolicy {
+        product_arn: Some("arn:aws:securityhub:us-east-2:111122223333:product/x/y".into()),
+        ..RenderPolicy::default()
+    };
+    Policy { render, ..by_node() }
+}
+
+/// With the newest version acknowledged.
+fn decided_as_told(desired: &Desired, assessment: &Assessment, policy: &Policy) -> Decision {
+    let receipt = Receipt {
+        revision: desired.revision,
+        change: desired.finding.change,
+        state: desired.finding.state,
+        severity: desired.finding.severity,
+        operation_end: None,
+        accepted_at: NOW,
+        first_sent_at: NOW,
+        acknowledged_at: NOW,
+        updated_at: desired.finding.updated_at,
+        attempts: 1,
+        failures: Attempts::default(),
+        aws_request_id: None,
+    };
+    let (acked, lane) = (Acked { receipt }, lane());
+    let ledger =
+        Ledger { lane: &lane, desired: Some(desired), acked: Some(&acked), floor_unknown: false };
+    decide(ledger, assessment, policy, NOW)
+}
+
+#[test]
+fn another_product_closes_the_old_finding_with_its_own_texts_and_opens_a_new_one() {
+    let open = after(None, &bad(1, 2), &by_node());
+    let policy = of_other_product();
+    let Decision::Send { finding, close: Some(close), .. } =
+        decided_as_told(&open, &bad(2, 2), &policy)
+    else {
+        panic!("the old one isn't closed");
+    };
+    assert_eq!(
+        (close.state, &close.policy),
+        (RecordState::Gone(GoneReason::Superseded), &open.finding.policy)
+    );
+    assert!(close.updated_at > open.finding.updated_at);
+    assert_eq!((finding.change, &finding.policy), (Change::Opened, &policy.render));
+    assert_eq!(
+        (finding.created_at, finding.updated_at),
+        (END, NOW),
+        "newer than what the hub may hold"
+    );
+
+    let (resolved, _) = sent(decided_as_told(&open, &good(2), &policy));
+    assert_eq!((resolved.state, &resolved.policy), (RecordState::Resolved, &open.finding.policy));
+    let closed = after(Some(&open), &good(2), &policy);
+    assert_eq!(decided_as_told(&closed, &good(3), &policy), Decision::Nothing);
+    let (anew, _) = sent(decided_as_told(&closed, &bad(3, 2), &policy));
+    assert_eq!((anew.change, &anew.policy), (Change::Opened, &policy.render));
+}
+
+#[test]
+fn what_the_hub_never_took_under_the_old_name_is_not_closed_there() {
+    let never_acknowledged = after(None, &bad(1, 2), &of_other_product());
+    let Decision::Send { close, .. } = decided(Some(&never_acknowledged), &bad(2, 2), &by_node())
+    else {
+        panic!("nothing is opened");
+    };
+    assert_eq!(close, None);
+}
+
+#[test]
+fn the_default_product_written_out_is_no_other_one() {
+    let open = after(None, &bad(1, 2), &by_node());
+    let product_arn = Some(Text::truncated(&lane().default_product_arn()));
+    let render = RenderPolicy { product_arn, ..RenderPolicy::default() };
+    let (finding, _) = sent(decided_as_told(&open, &bad(2, 2), &Policy { render, ..by_node() }));
+    assert_eq!(finding.change, Change::Updated);
+}
+
+/// What the hub is found to hold, told by somebody else; reads before the tenth began earlier.
+fn adopted(state: RecordState, updated_at: UnixMillis) -> Desired {
+    let mut row = after(None, &bad(10, 2), &by_node());
+    row.revision = Revision(0);
+    row.digest = 0;
+    row.place = None;
+    row.finding.state = state;
+    row.finding.updated_at = updated_at;
+    row
+}
+
+#[test]
+fn what_was_read_before_an_adoption_is_judged_only_if_it_happened_after_the_hubs_state() {
+    let later = UnixMillis(END.0 + 1);
+    for state in [RecordState::Open, RecordState::Resolved] {
+        let row = adopted(state, later);
+        assert_eq!(decided(Some(&row), &bad(9, 2), &by_node()), Decision::Outdated, "{state:?}");
+        let row = adopted(state, END);
+        sent(decided(Some(&row), &bad(9, 2), &by_node()));
+    }
+    let open = adopted(RecordState::Open, later);
+    assert_eq!(decided(Some(&open), &good(9), &by_node()), Decision::Outdated);
+}
+
+#[test]
+fn what_was_read_after_an_adoption_is_judged_whenever_it_happened() {
+    let row = adopted(RecordState::Open, NOW);
+    let (finding, _) = sent(decided(Some(&row), &bad(10, 3), &by_node()));
+    assert!(finding.updated_at > NOW);
+}
+
+#[test]
+fn what_was_handed_in_is_never_outdated() {
+    let row = adopted(RecordState::Open, NOW);
+    let mut line = bad(1, 3);
+    line.source = Source::File;
+    sent(decided(Some(&row), &line, &by_node()));
 }

@@ -11,12 +11,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    Absence,
     accounting::{Accounting, Queued},
+    care::LaneCare,
     dead,
     ledger::{Acked, Desired, LaneRow, Seen},
     outbox::{self, Place, Waiting},
     pages::Accepted,
     pause::Pause,
+    reopening::Reopening,
+    tenure::Tenure,
 };
 use crate::{
     record::{
@@ -123,6 +127,7 @@ impl Verifier {
         let fields = KeyFields::of(key);
         match table {
             Table::Meta => checked(value),
+            Table::Tenure => decoded::<Tenure>(value).map(drop),
             Table::Observed => self.observed(fields, value),
             Table::Assessed => self.assessed(fields, value),
             Table::Parked => self.parked(fields, value),
@@ -133,10 +138,16 @@ impl Verifier {
             Table::Desired => self.desired(fields, value),
             Table::Acked => node_row::<Acked>(fields, value).map(drop),
             Table::Details => self.details(fields, value),
+            Table::Absent => node_row::<Absence>(fields, value).map(drop),
             Table::Dead => self.letter(key, value),
             Table::DeadHistory => node_row::<Vec<dead::Episode>>(fields, value).map(drop),
             Table::Lane => self.lane(fields, value),
             Table::Pause => decoded::<Pause>(value).map(drop),
+            Table::Reopening => self.reopening(fields, value),
+            Table::LaneCare => {
+                lane_of(&mut { fields })?;
+                decoded::<LaneCare>(value).map(drop)
+            }
         }
     }
 
@@ -278,6 +289,15 @@ impl Verifier {
         let lane = lane_of(&mut fields)?;
         let (_, row) = decoded::<LaneRow>(value)?;
         self.parked_told.insert(lane.to_string(), row.parked);
+        Ok(())
+    }
+
+    fn reopening(&mut self, fields: KeyFields<'_>, value: &[u8]) -> Result<(), String> {
+        let ((lane, node), _, row) = node_row::<Reopening>(fields, value)?;
+        if let Reopening::Closing(closing) = row {
+            let lane = lane.parse().map_err(|_| "its key has no lane")?;
+            self.own(&lane, &node, closing.finding.facts.patches.as_ref());
+        }
         Ok(())
     }
 

@@ -269,6 +269,10 @@ impl Finding<'_> {
         self.updated_at.as_deref().unwrap_or_default()
     }
 
+    pub(in crate::simulator) fn last_observed_at(&self) -> &str {
+        self.last_observed_at.as_deref().unwrap_or_default()
+    }
+
     pub(in crate::simulator) fn record_state(&self) -> &str {
         self.record_state.as_deref().unwrap_or("ACTIVE")
     }

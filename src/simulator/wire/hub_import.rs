@@ -174,11 +174,12 @@ fn concerns(sent: &Sent<'_>, nodes: &BTreeSet<String>) -> bool {
 /// Whether the caller may import these findings here: one bad apple refuses the whole call.
 fn authorize(lane: &LaneWorld, batch: &[Sent<'_>]) -> Result<(), ApiError> {
     let product_arn = lane.lane.product_arn();
+    let products = lock(&lane.products);
     for Sent { head, .. } in batch {
         if head.id.is_empty() {
             return Err(invalid("Invalid parameter: Findings[].Id is missing"));
         }
-        if head.product_arn != product_arn {
+        if head.product_arn != product_arn && !products.contains(&head.product_arn) {
             let account = head.product_arn.split(':').nth(4).unwrap_or_default();
             let rest_fits = head.product_arn.replace(account, lane.lane.account()) == product_arn;
             if is_account(account) && rest_fits {

@@ -82,7 +82,12 @@ pub(super) fn get_findings(world: &World, lane: &LaneWorld, body: &[u8]) -> Outc
     let start = match request.next_token.as_deref().filter(|token| !token.is_empty()) {
         None => Bound::Unbounded,
         Some(token) => match token.strip_prefix(TOKEN_PREFIX) {
-            Some(id) => Bound::Excluded(id.to_string()),
+            Some(name) => match name.split_once(' ') {
+                Some((product_arn, id)) => {
+                    Bound::Excluded((id.to_string(), product_arn.to_string()))
+                }
+                None => return Err(invalid("Invalid NextToken")),
+            },
             None => return Err(invalid("Invalid NextToken")),
         },
     };
@@ -100,7 +105,7 @@ pub(super) fn get_findings(world: &World, lane: &LaneWorld, body: &[u8]) -> Outc
             .collect::<Vec<Value>>(),
     });
     if let (Some(last), Some(_)) = (page.last(), matching.next()) {
-        answer["NextToken"] = json!(format!("{TOKEN_PREFIX}{}", last.id));
+        answer["NextToken"] = json!(format!("{TOKEN_PREFIX}{} {}", last.product_arn, last.id));
     }
     Ok(answer.to_string().into_bytes())
 }

@@ -1,16 +1,22 @@
 //! The operations of each simulated service, and how a request names them.
 //!
-//! Covered: of SSM what a sweep reads; of Security Hub importing, reading back, `DescribeHub` and
-//! `ListEnabledProductsForImport`; of STS `GetCallerIdentity` and `AssumeRole`; of
-//! Organizations `ListAccounts`. Anything else is
-//! unknown, which is answered as an error and counted.
+//! Covered: of SSM what a sweep and an event read; of Cloud Control `GetResource` of EC2 instances; of
+//! Security Hub importing, reading back, `DescribeHub` and `ListEnabledProductsForImport`; of STS
+//! `GetCallerIdentity` and `AssumeRole`; of SQS receiving, deleting and hiding messages, and
+//! `GetQueueAttributes`; of Organizations `ListAccounts`. Anything else is unknown, which is
+//! answered as an error and counted.
 
+mod cloud_control;
 mod hub_import;
 mod hub_read;
 mod organizations;
+mod sqs;
 mod ssm;
 mod ssm_answers;
+mod ssm_associations;
 mod sts;
+
+use std::time::Duration;
 
 use axum::http::{Method, request::Parts};
 use serde::de::DeserializeOwned;
@@ -18,6 +24,7 @@ use serde::de::DeserializeOwned;
 use super::{
     caller::Caller,
     faults::{Fault, Service},
+    queue::SimQueue,
     reply::{ApiError, Protocol},
     world::{LaneWorld, World},
 };
@@ -38,6 +45,7 @@ pub(super) struct Route {
     pub operation: String,
     /// The account whose role `AssumeRole` asks for.
     pub assumed_account: Option<String>,
+    pub assumed_role: Option<String>,
 }
 
 impl Route {
@@ -51,6 +59,12 @@ impl Route {
             target.and_then(|target| target.strip_prefix("AWSOrganizationsV20161128."))
         {
             return Some(Self::new(Protocol::AwsJson, Service::Organizations, operation));
+        }
+        if let Some(operation) = target.and_then(|target| target.strip_prefix("AmazonSQS.")) {
+            return Some(Self::new(Protocol::AwsJson10, Service::Sqs, operation));
+        }
+        if let Some(operation) = target.and_then(|target| target.strip_prefix("CloudApiService.")) {
+            return Some(Self::new(Protocol::AwsJson10, Service::CloudControl, operation));
         }
         if target.is_some() {
             return None;
@@ -71,7 +85,13 @@ impl Route {
     }
 
     fn new(protocol: Protocol, service: Service, operation: &str) -> Self {
-        Self { protocol, service, operation: operation.to_string(), assumed_account: None }
+        Self {
+            protocol,
+            service,
+            operation: operation.to_string(),
+            assumed_account: None,
+            assumed_role: None,
+        }
     }
 }
 
@@ -93,6 +113,26 @@ pub(super) fn organizations(
 /// Carries out an SSM operation; `None` if it is unknown.
 pub(super) fn ssm(world: &World, lane: &LaneWorld, route: &Route, body: &[u8]) -> Option<Outcome> {
     ssm::call(world, lane, &route.operation, body)
+}
+
+/// Carries out an SQS operation; `None` if it is unknown.
+pub(super) fn sqs(world: &World, caller: &Caller, route: &Route, body: &[u8]) -> Option<Outcome> {
+    sqs::call(world, caller, &route.operation, body)
+}
+
+/// The queue at which a request waits for messages, and for how long at most.
+pub(super) fn long_poll(
+    caller: &Caller,
+    route: &Route,
+    body: &[u8],
+) -> Option<(SimQueue, Duration)> {
+    let is_receive = route.service == Service::Sqs && route.operation == sqs::RECEIVE;
+    if is_receive { sqs::long_poll(caller, body) } else { None }
+}
+
+/// Carries out a Cloud Control operation; `None` if it is unknown.
+pub(super) fn cloud_control(lane: &LaneWorld, route: &Route, body: &[u8]) -> Option<Outcome> {
+    cloud_control::call(lane, &route.operation, body)
 }
 
 /// Carries out a Security Hub operation; `None` if it is unknown.

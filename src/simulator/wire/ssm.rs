@@ -8,9 +8,9 @@ use std::{collections::BTreeSet, ops::Bound};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Outcome, parse, ssm_answers as answers};
+use super::{Outcome, parse, ssm_answers as answers, ssm_associations as associations};
 use crate::simulator::{
-    fleet::{Fleet, Node, Presence},
+    fleet::{Fleet, Node},
     reply::ApiError,
     world::{LaneWorld, World, lock},
 };
@@ -29,6 +29,8 @@ pub(super) fn call(
         "DescribeInstancePatchStates" => describe_patch_states(&fleet, body),
         "DescribeInstancePatches" => describe_patches(&fleet, body),
         "ListComplianceItems" => list_items(&fleet, body),
+        "ListAssociations" => associations::list_associations(&fleet, body),
+        "DescribeInstanceAssociationsStatus" => associations::describe_status(&fleet, body),
         _ => return None,
     };
     Some(answer.map(|answer| answer.to_string().into_bytes()))
@@ -55,29 +57,40 @@ struct ListSummaries {
 fn list_summaries(fleet: &Fleet, body: &[u8]) -> Result<Value, ApiError> {
     let request: ListSummaries = parse(body)?;
     let page = page_size(request.max_results, 1..=50, 50)?;
-    let is_asked = asks_for_patch(&request.filters)?;
     let start = Start::of(request.next_token.as_deref())?;
-    let listed = |node: &Node| is_asked && node.scan.is_some();
-    Ok(page_of_nodes(fleet, start, page, "ResourceComplianceSummaryItems", listed, |node| {
-        answers::compliance_summary(node)
-    }))
+    let list = "ResourceComplianceSummaryItems";
+    Ok(match compliance_type(&request.filters)? {
+        ComplianceType::Patch => {
+            let is_told = |node: &Node| node.told_scan().is_some();
+            page_of_nodes(fleet, start, page, list, is_told, answers::compliance_summary)
+        }
+        ComplianceType::Association => {
+            let has_any = |node: &Node| !node.is_forgotten && !node.associations.is_empty();
+            page_of_nodes(fleet, start, page, list, has_any, associations::summary)
+        }
+    })
 }
 
-/// Whether the filters let compliance of type Patch through: all that there is here.
-fn asks_for_patch(filters: &[ComplianceFilter]) -> Result<bool, ApiError> {
-    let mut is_asked = true;
-    for filter in filters {
-        let is_equal = filter.kind.as_deref().is_none_or(|kind| kind == "EQUAL");
-        if filter.key != "ComplianceType" || !is_equal {
-            return Err(ApiError::new(
-                400,
-                "InvalidFilter",
-                format!("The filter {} is not valid", filter.key),
-            ));
-        }
-        is_asked &= filter.values.iter().any(|value| value == "Patch");
+#[derive(Clone, Copy)]
+enum ComplianceType {
+    Patch,
+    Association,
+}
+
+/// The one type that the filters ask for; the simulation lists one at a time.
+fn compliance_type(filters: &[ComplianceFilter]) -> Result<ComplianceType, ApiError> {
+    let invalid = |what: &str| Err(ApiError::new(400, "InvalidFilter", what));
+    let [ComplianceFilter { key, values, kind }] = filters else {
+        return invalid("The simulation wants one filter, by ComplianceType");
+    };
+    if key != "ComplianceType" || kind.as_deref().is_some_and(|kind| kind != "EQUAL") {
+        return invalid(&format!("The filter {key} is not valid"));
     }
-    Ok(is_asked)
+    match values.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["Patch"] => Ok(ComplianceType::Patch),
+        ["Association"] => Ok(ComplianceType::Association),
+        _ => invalid("The simulation lists compliance of type Patch or Association"),
+    }
 }
 
 #[derive(Deserialize)]
@@ -109,7 +122,7 @@ fn describe_information(fleet: &Fleet, body: &[u8], now_ms: i64) -> Result<Value
         }
     }
     let listed = |node: &Node| {
-        node.presence == Presence::Online
+        node.is_managed()
             && request.filters.iter().all(|filter| match filter.key.as_str() {
                 "InstanceIds" => filter.values.contains(&node.id),
                 _ => filter.values.iter().any(|value| value == answers::resource_type(node)),
@@ -179,6 +192,9 @@ fn describe_patches(fleet: &Fleet, body: &[u8]) -> Result<Value, ApiError> {
     page_by_offset("Patches", patches, request.next_token.as_deref(), page)
 }
 
+/// Filters of single items.
+const ITEM_KEYS: [&str; 2] = ["Status", "Severity"];
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct ListItems {
@@ -200,10 +216,26 @@ fn list_items(fleet: &Fleet, body: &[u8]) -> Result<Value, ApiError> {
     if request.resource_types.iter().any(|kind| kind != "ManagedInstance") {
         return Err(ApiError::new(400, "InvalidResourceType", "Only ManagedInstance is valid"));
     }
-    let is_asked = asks_for_patch(&request.filters)?;
-    let node = fleet.nodes.get(id).filter(|_| is_asked);
-    let items = node.into_iter().flat_map(answers::compliance_items);
-    page_by_offset("ComplianceItems", items, request.next_token.as_deref(), page)
+    let (of_items, of_type): (Vec<_>, Vec<_>) =
+        request.filters.into_iter().partition(|filter| ITEM_KEYS.contains(&filter.key.as_str()));
+    let is_asked = |item: &Value| {
+        of_items.iter().all(|filter| {
+            let actual = item[&filter.key].as_str().unwrap_or_default();
+            filter.values.iter().any(|value| value == actual)
+        })
+    };
+    let node = fleet.nodes.get(id).into_iter();
+    let (list, token) = ("ComplianceItems", request.next_token.as_deref());
+    match compliance_type(&of_type)? {
+        ComplianceType::Patch => {
+            let items = node.flat_map(answers::compliance_items).filter(is_asked);
+            page_by_offset(list, items, token, page)
+        }
+        ComplianceType::Association => {
+            let items = node.flat_map(associations::items).filter(is_asked);
+            page_by_offset(list, items, token, page)
+        }
+    }
 }
 
 const TOKEN_PREFIX: &str = "sim-after-";
@@ -259,7 +291,7 @@ fn page_of_nodes(
     with_token(json!({list_name: items}), token, on_page.len())
 }
 
-fn page_by_offset(
+pub(super) fn page_by_offset(
     list_name: &str,
     mut items: impl Iterator<Item = Value>,
     token: Option<&str>,
@@ -288,7 +320,7 @@ fn with_token(mut answer: Value, token: Option<String>, items: usize) -> Value {
     answer
 }
 
-fn page_size(
+pub(super) fn page_size(
     asked: Option<usize>,
     limits: std::ops::RangeInclusive<usize>,
     default: usize,
@@ -312,7 +344,7 @@ fn constraint(member: &str, rule: &str) -> ApiError {
     ))
 }
 
-fn validation(message: &str) -> ApiError {
+pub(super) fn validation(message: &str) -> ApiError {
     ApiError::new(400, "ValidationException", message)
 }
 

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::simulator::{
-    fleet::{Node, Nonsense, Scan, SeverityCounts},
+    fleet::{Node, Nonsense, Presence, Scan, SeverityCounts},
     patches::{Level, Patch, Platform},
 };
 
@@ -15,7 +15,7 @@ const YEAR_2999_MS: i64 = 32_472_144_000_000;
 
 /// An item of `ListResourceComplianceSummaries`.
 pub(super) fn compliance_summary(node: &Node) -> Value {
-    let Some(scan) = &node.scan else { return Value::Null };
+    let Some(scan) = node.told_scan() else { return Value::Null };
     let severities = scan.severities();
     let status = match node.nonsense {
         Some(Nonsense::UnknownStatus) => "BANANA",
@@ -52,7 +52,7 @@ pub(super) fn information(node: &Node, now_ms: i64) -> Value {
     let tail = &node.id[node.id.len() - 4..];
     let mut information = json!({
         "InstanceId": shown_id(node),
-        "PingStatus": "Online",
+        "PingStatus": if node.presence == Presence::Online { "Online" } else { "ConnectionLost" },
         "LastPingDateTime": seconds(now_ms),
         "AgentVersion": "3.3.1611.0",
         "IsLatestVersion": true,
@@ -80,7 +80,7 @@ pub(super) fn resource_type(node: &Node) -> &'static str {
 
 /// An item of `DescribeInstancePatchStates`; `None` for a node that was never scanned.
 pub(super) fn patch_state(node: &Node) -> Option<Value> {
-    let scan = node.scan.as_ref()?;
+    let scan = node.told_scan()?;
     let is_silent = node.nonsense == Some(Nonsense::CountsDisagree);
     let problems: &[Patch] = if is_silent { &[] } else { &scan.problems };
     let counted = |is_counted: &dyn Fn(&Patch) -> bool| {
@@ -126,7 +126,7 @@ pub(super) fn patch_state(node: &Node) -> Option<Value> {
 pub(super) fn patches(node: &Node) -> impl Iterator<Item = Value> + '_ {
     let platform = node.platform;
     let is_odd = node.nonsense == Some(Nonsense::UnknownPatchState);
-    node.scan.iter().flat_map(Scan::patches).map(move |patch| {
+    node.told_scan().into_iter().flat_map(Scan::patches).map(move |patch| {
         let mut shown = json!({
             "Title": patch.title(platform),
             "KBId": patch.kb_id(platform),
@@ -145,7 +145,7 @@ pub(super) fn patches(node: &Node) -> impl Iterator<Item = Value> + '_ {
 /// The items of `ListComplianceItems`.
 pub(super) fn compliance_items(node: &Node) -> impl Iterator<Item = Value> + '_ {
     let platform = node.platform;
-    node.scan.iter().flat_map(move |scan| {
+    node.told_scan().into_iter().flat_map(move |scan| {
         scan.patches().map(move |patch| {
             let is_non_compliant = patch.state.is_non_compliant();
             json!({
@@ -195,7 +195,7 @@ fn shown_end_ms(node: &Node, scan: &Scan) -> i64 {
 }
 
 /// Epoch seconds with their fraction, as awsJson1.1 writes timestamps.
-fn seconds(millis: i64) -> Value {
+pub(super) fn seconds(millis: i64) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit in 53 bits")]
     let seconds = millis as f64 / 1_000.0;
     json!(seconds)
@@ -205,7 +205,7 @@ fn overall_severity(problems: &[Patch]) -> Level {
     problems.iter().map(|patch| patch.level).max().unwrap_or(Level::Unspecified)
 }
 
-fn severity_summary(counts: &SeverityCounts) -> Value {
+pub(super) fn severity_summary(counts: &SeverityCounts) -> Value {
     json!({
         "CriticalCount": counts.critical,
         "HighCount": counts.high,

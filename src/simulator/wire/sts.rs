@@ -24,6 +24,7 @@ pub(super) fn route(body: &[u8]) -> Option<Route> {
     let mut route = Route::new(Protocol::Query, Service::Sts, form.get("Action")?);
     route.assumed_account =
         form.get("RoleArn").and_then(|arn| Some(role_of_arn(arn)?.0.to_string()));
+    route.assumed_role = form.get("RoleArn").cloned();
     Some(route)
 }
 
@@ -47,12 +48,8 @@ fn parse_form(body: &[u8]) -> Option<Form> {
 }
 
 fn caller_identity(caller: &Caller) -> Vec<u8> {
-    let account = &caller.account;
-    let (arn, user_id) = if caller.is_session {
-        (format!("arn:aws:sts::{account}:assumed-role/simulated/session"), "AROASIMULATED:session")
-    } else {
-        (format!("arn:aws:iam::{account}:user/simulated"), "AIDASIMULATED")
-    };
+    let (account, arn) = (&caller.account, caller.arn());
+    let user_id = if caller.is_session { "AROASIMULATED:session" } else { "AIDASIMULATED" };
     xml(
         "GetCallerIdentity",
         &format!("<Arn>{arn}</Arn><UserId>{user_id}</UserId><Account>{account}</Account>"),

@@ -22,6 +22,7 @@ use super::{
     confirm::{Confirmations, Unconfirmed},
     flight::{Flight, Held},
     gate::{Gate, Permit},
+    preview::Preview,
     read_back::{OpenError, Product, open_lane},
 };
 use crate::{
@@ -48,6 +49,8 @@ pub struct LaneDelivery {
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
     pub view: watch::Sender<LaneView>,
+    /// In a dry run: where findings end instead of in the hub.
+    pub preview: Option<Preview>,
 }
 
 impl LaneDelivery {
@@ -102,12 +105,17 @@ struct Task {
     stubborn: HashSet<String>,
     /// Findings that the hub has acknowledged since the start.
     acknowledged: u64,
+    /// When it last looked around, by the wall clock: that goes on while a machine is suspended.
+    looked_at: UnixMillis,
+    /// It was not there for so long that the hub may have been told newer states.
+    overslept: bool,
     view: watch::Sender<LaneView>,
+    preview: Option<Preview>,
 }
 
 impl Task {
     fn new(delivery: LaneDelivery) -> Self {
-        let LaneDelivery { session, queues, metrics, settings, view } = delivery;
+        let LaneDelivery { session, queues, metrics, settings, view, preview } = delivery;
         let lane = session.lane().clone();
         let (rate, burst) = (settings.requests_per_second, settings.burst_requests);
         Self {
@@ -125,7 +133,10 @@ impl Task {
             next_due: None,
             stubborn: HashSet::new(),
             acknowledged: 0,
+            looked_at: queues.clock().now(),
+            overslept: false,
             view,
+            preview,
             lane,
             session,
             queues,
@@ -137,6 +148,7 @@ impl Task {
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), QueueError> {
         let mut look_again = Instant::now() + LOOK_AGAIN;
         loop {
+            self.notice_absence().await?;
             self.check_doubt().await?;
             self.show_state();
             self.promote_due().await?;
@@ -156,6 +168,28 @@ impl Task {
             }
         }
         self.drain().await
+    }
+
+    /// Has the lane read back if its task has not been there for long.
+    async fn notice_absence(&mut self) -> Result<(), QueueError> {
+        let now = self.queues.clock().now();
+        let absence = now.since(self.looked_at);
+        self.looked_at = now;
+        if absence > self.settings.absence_max {
+            tracing::warn!(
+                lane = %self.lane, seconds = absence.as_secs(),
+                "nobody looked after the lane: its hub is read back before anything is sent"
+            );
+            self.overslept = true;
+        }
+        // What an opening under way has read may be from before.
+        if self.overslept && self.opening != Opening::UnderWay {
+            self.opening = Opening::Wanted;
+            self.overslept = false;
+            self.flight.give_back();
+            self.queues.begin_read_back(&self.lane).await?;
+        }
+        Ok(())
     }
 
     /// Starts whatever may start now; when to look again.
@@ -281,16 +315,18 @@ impl Task {
         let (session, lane) = (Arc::clone(&self.session), self.lane.clone());
         let sent = Sent { instant: Instant::now(), at: self.queues.clock().now() };
         let renew = self.wants_new_credentials();
+        let preview = self.preview.clone();
         self.jobs.spawn(async move {
             if renew {
                 session.renew().await;
             }
-            let reply = match session.clients().await {
-                Ok(clients) => {
+            let reply = match (session.clients().await, preview) {
+                (Ok(clients), Some(preview)) => preview.look(&session, &clients, &mut batch).await,
+                (Ok(clients), None) => {
                     let findings = batch.iter_mut().map(|it| it.rendered(&lane)).collect();
                     clients.hub.import(findings).await
                 }
-                Err(error) => reply_of(error.fault),
+                (Err(error), _) => reply_of(error.fault),
             };
             Done::Replied { batch, reply, sent }
         });
@@ -373,7 +409,7 @@ impl Task {
     }
 }
 
-fn reply_of(fault: Fault) -> ImportReply {
+pub(super) fn reply_of(fault: Fault) -> ImportReply {
     match fault {
         Fault::Throttled { code } => ImportReply::Throttled { code },
         Fault::Unavailable { kind, detail } => ImportReply::Unavailable { kind, detail },

@@ -20,6 +20,8 @@ pub struct LaneView {
     pub since: UnixMillis,
     /// What the hub said last, if that is why.
     pub note: Option<String>,
+    /// Findings that the hub has acknowledged since the start; it may be told late.
+    pub acknowledged: u64,
 }
 
 impl Task {
@@ -91,13 +93,15 @@ impl Task {
             None => (Shown::Flowing, None),
         };
         let now = self.queues.clock().now();
+        let acknowledged = self.acknowledged;
         let changed = self.view.send_if_modified(|view| {
+            view.acknowledged = acknowledged;
             let known = view.state == state && view.since != UnixMillis(0);
             if known && view.note == note {
                 return false;
             }
             let since = if known { view.since } else { now };
-            *view = LaneView { state, since, note };
+            *view = LaneView { state, since, note, acknowledged };
             true
         });
         if changed {
