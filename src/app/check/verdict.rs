@@ -139,6 +139,11 @@ fn advice(
         Blamed::Unsaid if statement.need == Need::Roles => {
             format!("either {grant}; or the role isn't there, or {}", trust())
         }
+        // An account that may not list at all is told no more than one whose policy forbids it.
+        Blamed::Unsaid if statement.need == Need::Discovery => format!(
+            "either {grant}; or its account is neither the organization's management account nor a \
+             delegated administrator's: give `discovery.list_role_arn` in one that is"
+        ),
         Blamed::Resource | Blamed::Identity | Blamed::Unsaid => grant,
     }
 }
