@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, process::Output};
 use patchferry::{
     aws::permissions::{Holder, STATEMENTS},
     simulator::{
-        Fault, FleetConfig, Lacking, Quotas, Scope, Service, SimLane, SimulatorConfig, Stats,
+        Fault, FleetConfig, Lacking, Quotas, Scope, Service, SimLane, SimOrganization,
+        SimulatorConfig, Stats,
     },
 };
 use serde_json::Value;
@@ -124,7 +125,15 @@ async fn each_action_that_is_denied_is_named_with_its_statement_and_no_other_is(
         .queue(ACCOUNT, REGION, "patch-events");
     simulator.external_id = Some(EXTERNAL_ID.into());
     let url = format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/patch-events");
-    let config = format!("{}[[sqs]]\nurl = \"{url}\"\n", two_lanes());
+    simulator.organization = SimOrganization {
+        readers: vec![ACCOUNT.into()],
+        accounts: BTreeMap::from([(OTHER_ACCOUNT.into(), "ACTIVE".into())]),
+    };
+    let config = format!(
+        "{}[[sqs]]\nurl = \"{url}\"\n[discovery]\norganization = true\nregions = [\"{REGION}\"]\n\
+         role_name = \"patchferry\"\n",
+        two_lanes()
+    );
     let site = Site::new(simulator, Some(&config)).await;
     // A check a second is more than a lane's own quota of GetFindings bears.
     for lane in site.control.lanes() {
@@ -138,6 +147,7 @@ async fn each_action_that_is_denied_is_named_with_its_statement_and_no_other_is(
                 "sts:AssumeRole" => (lane.as_str(), "identity"),
                 "ec2:DescribeInstances" => (lane.as_str(), "cloudformation:GetResource"),
                 "sqs:GetQueueAttributes" => ("machine", queue.as_str()),
+                listing @ "organizations:ListAccounts" => ("machine", listing),
                 // To try these would be to take messages.
                 other if other.starts_with("sqs:") => continue,
                 other => (lane.as_str(), other),
@@ -159,7 +169,8 @@ async fn each_action_that_is_denied_is_named_with_its_statement_and_no_other_is(
                 (&(*action).into(), &statement.sid.into())
             );
             let resource = missing["resource"].as_str().unwrap();
-            assert!(resource.starts_with("arn:"), "{action}: {resource}");
+            let is_list = named == "organizations:ListAccounts";
+            assert!(resource.starts_with("arn:") || is_list, "{action}: {resource}");
             let part = missing["part"].as_str().unwrap();
             let advice = item["advice"].as_str().unwrap();
             assert!(advice.contains(&format!("iam-policy --part {part}")), "{advice}");

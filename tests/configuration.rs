@@ -109,7 +109,7 @@ fn every_key_of_the_default_file_is_shown_as_in_effect() {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once(" = ").map(|(name, _)| name))
         .collect();
-    assert_eq!(keys.len(), 31);
+    assert_eq!(keys.len(), 39);
     for key in keys {
         assert!(
             show.contains(&format!("{key} = ")) || show.contains(&format!("# {key} is not set")),
@@ -480,6 +480,75 @@ fn each_kind_of_wrong_lane_is_refused() {
     ] {
         let message = error(&file);
         assert!(message.contains(expected), "{file:?} gave {message:?}");
+    }
+}
+
+const DISCOVERY: &str = "[discovery]\norganization = true\nregions = [\"us-east-1\", \"eu-west-1\"]\n\
+                         role_name = \"ops/patchferry\"\n";
+
+#[test]
+fn discovery_has_its_role_in_every_account_and_hides_its_external_id() {
+    let setup = Setup::new(
+        format!(
+            "{DISCOVERY}exclude = [\"444455556666\"]\nlist_role_arn = \
+                 \"arn:aws:iam::111122223333:role/list\"\n"
+        )
+        .as_bytes(),
+    )
+    .variable("PATCHFERRY_DISCOVERY__EXTERNAL_ID", "s3cr3t")
+    .variable("PATCHFERRY_DISCOVERY__INCLUDE", "111122223333, 777788889999");
+    let config = setup.load().unwrap();
+    let discovery = config.discovery.as_ref().unwrap();
+    assert_eq!((discovery.regions.len(), discovery.include.len()), (2, 2));
+    assert_eq!(discovery.exclude[0].as_str(), "444455556666");
+    assert_eq!(discovery.interval, Duration::from_secs(3600));
+    let role = discovery.role_in(&"777788889999/eu-west-1".parse().unwrap()).unwrap();
+    assert_eq!(role.arn, "arn:aws:iam::777788889999:role/ops/patchferry");
+    assert_eq!(role.external_id.unwrap().expose(), "s3cr3t");
+    assert!(!format!("{config:?}{}", config.show()).contains("s3cr3t"));
+    assert!(config.show().contains("# external_id = (set)  # $PATCHFERRY_DISCOVERY__EXTERNAL_ID"));
+    assert!(load("").discovery.is_none());
+}
+
+#[test]
+fn each_kind_of_wrong_discovery_is_refused() {
+    for (file, expected) in [
+        (
+            "[discovery]\norganization = true\nrole_name = \"x\"".to_string(),
+            ":2: `discovery.regions`: is needed with",
+        ),
+        (
+            "[discovery]\norganization = true\nregions = [\"us-east-1\"]".into(),
+            ":2: `discovery.role_name`: is needed with",
+        ),
+        (
+            DISCOVERY.replace("true", "false"),
+            ":3: `discovery.regions`: has no meaning without `discovery.organization = true`",
+        ),
+        (
+            DISCOVERY.replace("eu-west-1", "cn-north-1"),
+            ":3: `discovery.regions`: us-east-1 is in partition aws, cn-north-1 in aws-cn",
+        ),
+        (
+            format!("{DISCOVERY}{}", LANE.replace("us-east-1", "us-gov-west-1")),
+            "us-gov-west-1 in aws-us-gov: credentials never cross",
+        ),
+        (
+            format!("{DISCOVERY}list_role_arn = \"arn:aws-cn:iam::111122223333:role/x\""),
+            ":5: `discovery.list_role_arn`: arn:aws-cn:iam::111122223333:role/x is not in partition",
+        ),
+        (
+            format!("{DISCOVERY}list_role_arn = \"arn:aws:iam::{{account}}:role/x\""),
+            "must be the role of one account",
+        ),
+        (format!("{DISCOVERY}include = [\"12\"]"), "`12` is not an AWS account id"),
+        (format!("{DISCOVERY}exclude = \"111122223333\""), "must be a list of account ids"),
+        (format!("{DISCOVERY}external_id = \"a b\""), "must be a string of 2 to 1224 letters"),
+        (DISCOVERY.replace("ops/", "a b/"), "is not the name of a role"),
+    ] {
+        let message = error(&file);
+        assert!(message.contains(expected), "{file:?} gave {message:?}");
+        assert!(!message.contains("a b\""), "an external id is repeated: {message}");
     }
 }
 

@@ -22,6 +22,10 @@ fn queue(account: &str) -> String {
     format!("[[sqs]]\nurl = \"https://sqs.us-east-1.amazonaws.com/{account}/events\"\n")
 }
 
+/// All accounts of the organization.
+const DISCOVERY: &str =
+    "[discovery]\norganization = true\nregions = [\"us-east-1\"]\nrole_name = \"ferry\"\n";
+
 /// Standard output, error and exit code of `iam-policy` with this configuration file.
 fn run(config: &str, arguments: &[&str]) -> (String, String, Option<i32>) {
     let directory = tempfile::tempdir().unwrap();
@@ -99,7 +103,7 @@ fn the_runner_may_assume_exactly_the_roles_of_the_configuration() {
 
 #[test]
 fn every_action_of_the_table_is_in_one_part_or_another() {
-    let config = format!("{}{}", two_accounts(), queue("111122223333"));
+    let config = format!("{}{}{DISCOVERY}", two_accounts(), queue("111122223333"));
     let mut printed = BTreeSet::new();
     for name in ["runner", "member", "optional"] {
         for statement in part(&config, name)["Statement"].as_array().unwrap() {
@@ -136,6 +140,29 @@ fn queues_are_read_by_the_daemon_itself_or_by_the_role_that_is_given_for_them() 
     assert!(!sids(&entering).contains(&"ReadEvents"), "{entering:#}");
     let roles = list(&statement(&entering, "EnterAccounts")["Resource"]).len();
     assert_eq!(roles, 2, "{entering:#}");
+}
+
+#[test]
+fn for_discovery_the_accounts_may_be_listed_and_roles_entered_of_those_that_are_named_or_of_all() {
+    let policy = part(DISCOVERY, "runner");
+    assert_eq!(sids(&policy), ["EnterAccounts", "DiscoverAccounts"]);
+    assert_eq!(statement(&policy, "EnterAccounts")["Resource"], "arn:aws:iam::*:role/ferry");
+    let listing = statement(&policy, "DiscoverAccounts");
+    assert_eq!(listing["Action"], "organizations:ListAccounts");
+    assert_eq!(listing["Condition"], Value::Null);
+    let member = part(DISCOVERY, "member");
+    let import = &statement(&member, "Import")["Resource"];
+    assert!(import.as_str().unwrap().contains(":${aws:PrincipalAccount}:"), "{import}");
+
+    let list_role = "arn:aws:iam::999900001111:role/list";
+    let named = format!(
+        "{DISCOVERY}include = [\"444455556666\", \"777788889999\"]\n\
+         exclude = [\"777788889999\"]\nlist_role_arn = \"{list_role}\"\n"
+    );
+    let policy = part(&named, "runner");
+    assert_eq!(sids(&policy), ["EnterAccounts"]);
+    let entering = list(&statement(&policy, "EnterAccounts")["Resource"]);
+    assert_eq!(entering, ["arn:aws:iam::444455556666:role/ferry", list_role]);
 }
 
 #[test]

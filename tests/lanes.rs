@@ -1,6 +1,8 @@
 //! Lanes: which there are, what state each is in, and whose credentials it works with.
 
 mod credentials;
+mod discovery;
+mod many;
 mod retire;
 mod states;
 

@@ -138,9 +138,10 @@ fn every_key_is_in_the_table_with_its_default_and_none_other() {
 fn every_configuration_shown_is_read() {
     let shown = blocks(section("Configure"), "toml");
     assert_eq!(load(shown[0]).lanes.expect("lanes are configured").len(), 8);
-    assert!(load(shown[1]).finding.is_aws_parity());
-    assert!(load(shown[2]).shard.shard.is_divided());
-    assert_eq!(shown.len(), 3, "another example wants a check of its own");
+    assert_eq!(load(shown[1]).discovery.expect("it is on").regions.len(), 2);
+    assert!(load(shown[2]).finding.is_aws_parity());
+    assert!(load(shown[3]).shard.shard.is_divided());
+    assert_eq!(shown.len(), 4, "another example wants a check of its own");
     let queues = load(blocks(section("Events"), "toml")[0]).queues;
     assert_eq!(queues[0].region.as_str(), "us-east-1");
 }
@@ -260,6 +261,9 @@ fn operations() -> BTreeSet<String> {
                 found.insert(format!("{service}:{}", action(operation)));
             }
         }
+    }
+    if sources.iter().any(|(_, text)| text.contains("AWSOrganizationsV20161128")) {
+        found.insert("organizations:ListAccounts".into());
     }
     if sources.iter().any(|(_, text)| text.contains("AssumeRoleProvider")) {
         found.insert("sts:AssumeRole".into());

@@ -27,6 +27,7 @@ impl Status {
         self.store(&mut found);
         self.ingest(&mut found);
         self.pauses(&mut found);
+        self.discovery(&mut found);
         self.lanes(&mut found);
         self.event_queues(&mut found);
         self.leftovers(&mut found);
@@ -98,6 +99,16 @@ impl Status {
             let more = count((self.pauses.len() - PAUSES_NAMED_MAX) as u64, "more pause");
             found.push(format!("{more} by operators in force: `patchferry status --json`"));
         }
+    }
+
+    fn discovery(&self, found: &mut Vec<String>) {
+        let Some(discovery) = &self.discovery else { return };
+        let Some(why) = &discovery.failure else { return };
+        let served = match discovery.last_read_unix_ms {
+            Some(at) => format!("the {} of {at} are served", count(discovery.accounts, "account")),
+            None => "none is served yet".into(),
+        };
+        found.push(format!("the organization's accounts can't be listed, {served}: {why}"));
     }
 
     fn lanes(&self, found: &mut Vec<String>) {

@@ -38,10 +38,24 @@ pub struct Status {
     pub ingest_paused: Vec<String>,
     /// What operators have paused.
     pub pauses: Vec<PauseStatus>,
+    /// `None`: no accounts are discovered, or no daemon runs.
+    #[serde(default)]
+    pub discovery: Option<DiscoveryStatus>,
     /// Queues that events come from; only a daemon that runs knows of them.
     #[serde(default)]
     pub event_queues: Vec<EventQueueStatus>,
     pub store: StoreStatus,
+}
+
+/// What is known of the organization's accounts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscoveryStatus {
+    /// Of the last list.
+    pub accounts: u64,
+    /// When it was read; `None`: never.
+    pub last_read_unix_ms: Option<UnixMillis>,
+    /// Why the accounts can't be listed now.
+    pub failure: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

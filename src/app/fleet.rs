@@ -80,8 +80,27 @@ impl Fleet {
         self.lock().served.get(lane).cloned()
     }
 
+    pub fn count(&self) -> usize {
+        self.lock().served.len()
+    }
+
     pub fn serves(&self, lane: &Lane) -> bool {
         self.lock().served.contains_key(lane)
+    }
+
+    /// Whether the lane may be taken into service now.
+    pub(super) fn is_free(&self, lane: &Lane) -> bool {
+        let inner = self.lock();
+        !inner.served.contains_key(lane) && !inner.retiring.contains(lane)
+    }
+
+    /// Takes a lane out of service, and keeps it out until what is given is dropped; `None` if it
+    /// wasn't served.
+    pub(super) fn give_up(self: &Arc<Self>, lane: &Lane) -> Option<Retiring> {
+        let mut inner = self.lock();
+        inner.served.remove(lane)?;
+        inner.retiring.insert(lane.clone());
+        Some(Retiring { fleet: Arc::clone(self), lane: lane.clone() })
     }
 
     pub(super) fn insert(&self, served: ServedLane) {

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use tokio::sync::OnceCell;
 
-use super::{fleet::Fleet, lanes};
+use super::{discovery, fleet::Fleet, lanes};
 pub use crate::pipeline::ingest::file::{
     CHUNK_LINES_MAX,
     door::{LINE_BYTES_MAX, Refusal as LineRefusal},
@@ -89,7 +89,8 @@ impl StoppedIngest {
         // Nobody looks at them: this process ends with its command.
         let metrics =
             Metrics::new(BuildInfo { version: env!("CARGO_PKG_VERSION"), revision: "unknown" });
-        let door = Door::new(served.into_iter().map(|lane| lane.lane));
+        let served = served.into_iter().map(|lane| lane.lane);
+        let door = Door::new(served.chain(discovery::known_lanes(&self.config)));
         Ok(FileIngest::stopped(self.queues.clone(), metrics, door))
     }
 }

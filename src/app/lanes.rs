@@ -52,7 +52,8 @@ pub(super) fn start_spread(lanes: usize) -> Duration {
     START_SPREAD_PER_LANE.saturating_mul(lanes.saturating_sub(LANES_AT_ONCE))
 }
 
-/// This machine's of the configured lanes, or of the caller's own account and Region.
+/// This machine's of the configured lanes, or of the caller's own account and Region unless
+/// discovery finds others.
 pub(super) async fn resolve(config: &Config, aws: &Aws) -> Result<Vec<LaneConfig>, StartError> {
     let mut lanes = resolve_all(config, aws).await?;
     let all = lanes.len();
@@ -68,6 +69,9 @@ pub(super) async fn resolve(config: &Config, aws: &Aws) -> Result<Vec<LaneConfig
 async fn resolve_all(config: &Config, aws: &Aws) -> Result<Vec<LaneConfig>, StartError> {
     if let Some(lanes) = &config.lanes {
         return Ok(lanes.clone());
+    }
+    if config.discovery.is_some() {
+        return Ok(Vec::new());
     }
     let region = aws.default_region().ok_or(StartError::NoRegion)?;
     let caller = aws.caller_identity().await.map_err(StartError::Identity)?;

@@ -2,6 +2,7 @@
 //!
 //! - [`settings`]: what of the configuration each stage is told.
 //! - [`lanes`]: which lanes are served, and their tasks; [`fleet`]: those that are.
+//! - [`discovery`]: lanes of the organization's accounts.
 //! - [`events`]: which queues events come from.
 //! - [`housekeeping`]: forgetting what nobody needs any more.
 //! - [`ingest`]: lines that somebody hands in.
@@ -18,6 +19,7 @@
 //! - [`maintenance`]: what is done to a store itself, while no daemon runs.
 
 pub mod check;
+mod discovery;
 pub mod dry_run;
 mod events;
 mod fleet;
@@ -45,8 +47,8 @@ use std::{
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::{discovery::Discovery, fleet::Fleet, observe::Observer};
 pub use self::{events::ServedQueue, fleet::ServedLane};
-use self::{fleet::Fleet, observe::Observer};
 use crate::{
     admin::{
         handler::Admin,
@@ -98,6 +100,10 @@ pub enum StartError {
         "no lanes are configured, so patchferry serves the caller's own account and Region; but whose account that is can't be found out"
     )]
     Identity(#[source] AwsError),
+    #[error(
+        "the organization's accounts can't be listed, and no list of an earlier time is kept: {0}"
+    )]
+    Organization(String),
     #[error(
         "no Region is set: set AWS_REGION, or a profile with a Region, or [[lanes]] in the configuration"
     )]
@@ -166,8 +172,12 @@ impl App {
         watchdog::watch(&queues.store().pulse());
 
         let shutdown = CancellationToken::new();
+        let is_round = matches!(purpose, Purpose::Round { .. });
         let lane_configs = lanes::resolve(&config, &aws).await?;
-        let owner = tenure::take_up(&queues, &lane_configs, config.shard).await?;
+        let organization = discovery::at_start(&config, &aws, started_at, is_round).await?;
+        let found = organization.as_ref().map(|known| discovery::lanes_of(&config, known));
+        let served = [lane_configs.clone(), found.unwrap_or_default()].concat();
+        let owner = tenure::take_up(&queues, &served, config.shard).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(tenure::run(queues.clone(), owner, shutdown.clone()));
         spawn_middle(&mut tasks, &queues, &metrics, &config, &shutdown);
@@ -175,7 +185,7 @@ impl App {
         tasks.spawn(housekeeping::run(queues.clone(), retention, shutdown.clone()));
         let config = Arc::new(config);
         let (spread, preview) = match purpose {
-            Purpose::Daemon => (lanes::start_spread(lane_configs.len()), None),
+            Purpose::Daemon => (lanes::start_spread(served.len()), None),
             Purpose::Round { preview } => (round::NEVER, preview),
         };
         let shared = lanes::Shared {
@@ -190,8 +200,18 @@ impl App {
         for lane in lane_configs {
             fleet.insert(lanes::spawn(&mut tasks, lane, &shared, spread, &shutdown).await);
         }
+        let discovery = Discovery::new(shared.clone(), Arc::clone(&fleet), is_round);
+        let discovery = match discovery {
+            Some((discovery, status)) => {
+                let begun = discovery.begin(organization, &shutdown).await;
+                tasks.spawn(begun.run(shutdown.clone()));
+                Some(status)
+            }
+            None => None,
+        };
         let event_queues = events::spawn(&mut tasks, &fleet, &shared, &shutdown);
-        let observer = Observer::new(shared, Arc::clone(&fleet), event_queues, started_at);
+        let observer =
+            Observer::new(shared, Arc::clone(&fleet), event_queues, discovery, started_at);
         let observer = Arc::new(observer);
         observer.refresh().await;
 

@@ -3,7 +3,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use tokio::time::MissedTickBehavior;
+use tokio::{sync::watch, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,7 +21,7 @@ use crate::{
         commands::reconcile::{ReconcileLane, Reconciled},
         handler::{GivenRole, Host, Opening},
         http::{Health, StatusSource},
-        status::{EventQueueStatus, LaneStatus, QueueStatus, Status, StoreStatus},
+        status::{DiscoveryStatus, EventQueueStatus, LaneStatus, QueueStatus, Status, StoreStatus},
     },
     aws::Aws,
     config::Config,
@@ -42,6 +42,7 @@ pub(super) struct Observer {
     fleet: Arc<Fleet>,
     pub event_queues: Vec<ServedQueue>,
     ingest: RunningIngest,
+    discovery: Option<watch::Receiver<DiscoveryStatus>>,
     config: Arc<Config>,
     aws: Arc<Aws>,
 }
@@ -51,11 +52,12 @@ impl Observer {
         shared: Shared,
         fleet: Arc<Fleet>,
         event_queues: Vec<ServedQueue>,
+        discovery: Option<watch::Receiver<DiscoveryStatus>>,
         started_at: UnixMillis,
     ) -> Self {
         let Shared { config, aws, queues, metrics, checks: _, preview: _ } = shared;
         let ingest = RunningIngest::new(queues.clone(), Arc::clone(&metrics), Arc::clone(&fleet));
-        Self { queues, metrics, started_at, fleet, event_queues, ingest, config, aws }
+        Self { queues, metrics, started_at, fleet, event_queues, ingest, discovery, config, aws }
     }
 
     pub async fn run(&self, shutdown: CancellationToken) {
@@ -192,6 +194,7 @@ impl Observer {
     async fn current_status(&self) -> Result<Status, QueueError> {
         let mut status = offline::status(&self.queues, self.started_at).await?;
         status.latency = self.metrics.latency_summary();
+        status.discovery = self.discovery.as_ref().map(|discovery| discovery.borrow().clone());
         status.event_queues = self.event_queues();
         status.shard = offline::shard_of(self.config.shard.shard);
         for lane in &mut status.lanes {
@@ -251,6 +254,10 @@ impl StatusSource for Observer {
         }
         let lanes = self.fleet.all();
         let unknown = lanes.iter().filter(|lane| lane.view.borrow().since.0 == 0).count();
+        let discovery = self.discovery.as_ref().map(|discovery| discovery.borrow().clone());
+        if discovery.is_some_and(|discovery| discovery.last_read_unix_ms.is_none()) {
+            health.not_ready.push("the organization's accounts are not known yet".into());
+        }
         if unknown > 0 {
             health.not_ready.push(format!("{unknown} lanes have not started yet"));
         }
@@ -310,7 +317,8 @@ impl Host for Observer {
 /// Why a lane can't be retired.
 pub(super) fn still_served(lane: &Lane) -> Refusal {
     let text = format!(
-        "lane {lane} is configured: take it out of [[lanes]] and restart the daemon, then retire it"
+        "lane {lane} is served: take it out of [[lanes]], or exclude its account from [discovery], and \
+         restart the daemon, then retire it"
     );
     Refusal::new(RefusalKind::NotNow, text)
 }
@@ -330,6 +338,7 @@ fn empty_status(started_at: UnixMillis, now: UnixMillis) -> Status {
         stubborn_findings: 0,
         ingest_paused: Vec::new(),
         pauses: Vec::new(),
+        discovery: None,
         event_queues: Vec::new(),
         store: StoreStatus::default(),
     }

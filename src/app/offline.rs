@@ -5,6 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    discovery,
     ingest::{StoppedIngest, Taking},
     observe::still_served,
     reconcile,
@@ -48,11 +49,12 @@ impl Host for Still {
     }
 
     fn served(&self) -> Vec<Lane> {
-        self.config.lanes.iter().flatten().map(|lane| lane.lane.clone()).collect()
+        let configured = self.config.lanes.iter().flatten().map(|lane| lane.lane.clone());
+        configured.chain(discovery::known_lanes(&self.config)).collect()
     }
 
     fn keep_out(&self, lane: &Lane) -> Result<Box<dyn Send>, Refusal> {
-        if self.config.lanes.is_none() {
+        if self.config.lanes.is_none() && self.config.discovery.is_none() {
             let text = "no [[lanes]] are configured, so which one is served depends on the \
                         daemon's identity: start it, then retire others";
             return Err(Refusal::new(RefusalKind::NotNow, text));
@@ -198,6 +200,7 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
         stubborn_findings: stubborn,
         ingest_paused,
         pauses: PauseStatus::all(queues),
+        discovery: None,
         event_queues: Vec::new(),
         store: StoreStatus {
             live_bytes: space.live_bytes,

@@ -80,9 +80,12 @@ fn role_for(config: &Config, lane: &Lane, given: Option<GivenRole>) -> Option<As
     if let Some((role_arn, external_id)) = given {
         return Some(AssumeRole { role_arn, external_id, session_name: lanes::session_name() });
     }
-    let mut lanes = config.lanes.iter().flatten();
-    let same = lanes.find(|known| known.lane.account == lane.account)?;
-    same.role.as_ref().map(lanes::assume_role)
+    let mut configured = config.lanes.iter().flatten();
+    if let Some(same) = configured.find(|known| known.lane.account == lane.account) {
+        return same.role.as_ref().map(lanes::assume_role);
+    }
+    let discovery = config.discovery.as_ref()?;
+    discovery.role_in(lane).as_ref().map(lanes::assume_role)
 }
 
 impl LaneWay {

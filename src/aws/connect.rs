@@ -27,6 +27,7 @@ use super::{
     clock::DateWatch,
     credentials::{CachedCredentials, RENEWAL_MARGIN},
     http::{self, CONNECT_TIMEOUT, CaBundle, HttpSetupError},
+    organizations::{self, Organizations},
 };
 use crate::record::{AccountId, Lane, Partition, Region, Text};
 
@@ -188,11 +189,18 @@ impl Aws {
         self.lane(lane, role).await
     }
 
-    fn ambient_provider(&self) -> Option<SharedCredentialsProvider> {
-        self.ambient.clone().map(SharedCredentialsProvider::new)
+    /// The organization of a partition, read with the ambient identity or with a role. Calls
+    /// nothing.
+    pub async fn organization(
+        &self,
+        partition: Partition,
+        role: Option<&AssumeRole>,
+    ) -> Organizations {
+        let region = organizations::region_of(partition);
+        Organizations::new(&self.config_in(&region, role).await, partition)
     }
 
-    /// The base in a Region, with the credentials of a role if there is one.
+    /// The base with a Region, and the credentials of a role or else the ambient ones.
     async fn config_in(&self, region: &Region, role: Option<&AssumeRole>) -> SdkConfig {
         let config = self.config(Some(region), self.ambient_provider());
         let Some(role) = role else { return config };
@@ -205,6 +213,10 @@ impl Aws {
         };
         let provider = SharedCredentialsProvider::new(assumed.build().await);
         self.config(Some(region), Some(provider))
+    }
+
+    fn ambient_provider(&self) -> Option<SharedCredentialsProvider> {
+        self.ambient.clone().map(SharedCredentialsProvider::new)
     }
 
     /// The base with a Region and credentials, and an identity cache of its own.

@@ -15,6 +15,7 @@
 //! [`connect`] the ambient identity and per-lane clients · `credentials` one cache for the
 //! ambient identity · `http` the one connection pool · [`fault`] and [`hold`] what can go wrong,
 //! `classify` how it is told ·
+//! [`organizations`] the organization's accounts ·
 //! [`ssm`] reads a lane's fleet · [`cloud_control`] asks whether an instance still exists, over
 //! `signed`, a client without shapes · [`asff`] renders findings · [`security_hub`] writes and
 //! reads the hub · [`sqs`] an events queue · [`digest`] a patch list in one number · [`permissions`]
@@ -32,6 +33,7 @@ pub mod digest;
 pub mod fault;
 pub mod hold;
 mod http;
+pub mod organizations;
 mod page;
 pub mod permissions;
 pub mod preflight;
@@ -53,6 +55,7 @@ pub use digest::patch_digest;
 pub use fault::{AwsError, Fault, Unavailability};
 pub use hold::HoldReason;
 pub use http::HttpSetupError;
+pub use organizations::Organizations;
 pub use page::Page;
 pub use security_hub::{
     FailedFinding, HubQuery, HubRecord, HubSwitch, HubWorkflow, ImportReply, SecurityHub,

@@ -32,6 +32,8 @@ pub enum Need {
     Roles,
     /// Queues of events.
     Events,
+    /// `[discovery]`, without a role of its own to list the accounts with.
+    Discovery,
 }
 
 /// What the actions of a statement can be confined to, by AWS's action reference.
@@ -158,6 +160,15 @@ pub const STATEMENTS: &[Statement] = &[
             "sqs:GetQueueAttributes",
         ],
         why: "take events, and let `patchferry check` see the queue",
+        without: None,
+    },
+    Statement {
+        sid: "DiscoverAccounts",
+        holder: Holder::Runner,
+        need: Need::Discovery,
+        target: Target::Anything,
+        actions: &["organizations:ListAccounts"],
+        why: "list the organization's accounts",
         without: None,
     },
 ];

@@ -50,7 +50,6 @@ const USER_AGENT: &str = concat!("patchferry/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JsonProtocol {
     V1_0,
-    #[expect(dead_code, reason = "for AWS Organizations")]
     V1_1,
 }
 

@@ -43,10 +43,15 @@ pub fn config(command: &ConfigCommand, place: &Place) -> Result<Exit, Failed> {
                 || "no file is read: the defaults and the environment apply".to_string(),
                 |file| format!("{} is right", file.display()),
             );
-            let lanes = config.lanes.as_ref().map_or_else(
-                || "one lane: the caller's own account and Region".to_string(),
-                |lanes| lanes_of(lanes, config.shard.shard),
-            );
+            let lanes = match (&config.lanes, &config.discovery) {
+                (Some(lanes), None) => lanes_of(lanes, config.shard.shard),
+                (Some(lanes), Some(_)) => {
+                    let configured = lanes_of(lanes, config.shard.shard);
+                    format!("{configured}, and those of the organization's accounts")
+                }
+                (None, Some(_)) => "the lanes of the organization's accounts".to_string(),
+                (None, None) => "one lane: the caller's own account and Region".to_string(),
+            };
             print(&format!("ok: {file}; {lanes}; state in {}", config.state_dir.display()))?;
         }
         ConfigCommand::Show => print(&state::load_config(place)?.show())?,

@@ -133,9 +133,10 @@ pub fn start_failed(error: &StartError) -> Failed {
         StartError::Open(OpenError::Store(store)) if store.is_fatal() => Exit::Store,
         StartError::Open(_) | StartError::Queue(_) => Exit::Store,
         StartError::NoRegion => Exit::Usage,
-        StartError::Identity(_) | StartError::Listen { .. } | StartError::Socket { .. } => {
-            Exit::Unavailable
-        }
+        StartError::Identity(_)
+        | StartError::Organization(_)
+        | StartError::Listen { .. }
+        | StartError::Socket { .. } => Exit::Unavailable,
     };
     Failed::of(exit, error)
 }

@@ -10,12 +10,13 @@ use std::{
 
 use super::{
     Identity, LogFormat, UnspecifiedSeverity,
+    discovery::{ExternalIdRule, ListRule, RoleArnRule, RoleNameRule},
     rules::{
         BytesRule, ChoiceRule, CountRule, DurationRule, FlagRule, HostsRule, LevelRule, ListenRule,
         PathRule, ProductArnRule, RateRule, Rule, TextRule,
     },
 };
-use crate::record::{HybridAs, Severity, shard::SHARDS_MAX};
+use crate::record::{AccountId, HybridAs, Region, Severity, shard::SHARDS_MAX};
 
 /// A key: `<section>.<name>`, or a name alone at the top.
 pub(super) struct Key<R: Rule> {
@@ -370,8 +371,69 @@ pub(super) const LEVEL: Key<LevelRule> = Key {
     example: "",
 };
 
+pub(super) const ORGANIZATION: Key<FlagRule> = Key {
+    path: "discovery.organization",
+    help: &[
+        "Serve every active account of the AWS organization, in these Regions, beside lanes below.",
+        "The daemon's identity, or list_role_arn, must be the management account's or a delegated",
+        "administrator's. Accounts that appear get lanes; those that vanish become orphaned.",
+    ],
+    rule: FlagRule,
+    default: || false,
+    example: "",
+};
+pub(super) const DISCOVERY_REGIONS: Key<ListRule<Region>> = Key {
+    path: "discovery.regions",
+    help: &["Regions to serve in each account."],
+    rule: ListRule::new("a list of Regions such as [\"us-east-1\"]"),
+    default: Vec::new,
+    example: "",
+};
+pub(super) const DISCOVERY_ROLE_NAME: Key<RoleNameRule> = Key {
+    path: "discovery.role_name",
+    help: &["The role to assume in each account: its name, perhaps behind a path."],
+    rule: RoleNameRule,
+    default: || None,
+    example: "\"patchferry\"",
+};
+pub(super) const DISCOVERY_EXTERNAL_ID: Key<ExternalIdRule> = Key {
+    path: "discovery.external_id",
+    help: &["What these roles' trust policies ask for, if they do."],
+    rule: ExternalIdRule,
+    default: || None,
+    example: "\"as-agreed\"",
+};
+pub(super) const LIST_ROLE_ARN: Key<RoleArnRule> = Key {
+    path: "discovery.list_role_arn",
+    help: &["The role to list the accounts with. Not set: the daemon's own identity."],
+    rule: RoleArnRule,
+    default: || None,
+    example: "\"arn:aws:iam::111122223333:role/list-accounts\"",
+};
+pub(super) const INCLUDE: Key<ListRule<AccountId>> = Key {
+    path: "discovery.include",
+    help: &["Only these accounts. Empty: all."],
+    rule: ListRule::new("a list of account ids such as [\"111122223333\"]"),
+    default: Vec::new,
+    example: "",
+};
+pub(super) const EXCLUDE: Key<ListRule<AccountId>> = Key {
+    path: "discovery.exclude",
+    help: &["Never these accounts."],
+    rule: ListRule::new("a list of account ids such as [\"111122223333\"]"),
+    default: Vec::new,
+    example: "",
+};
+pub(super) const DISCOVERY_INTERVAL: Key<DurationRule> = Key {
+    path: "discovery.interval",
+    help: &["How often the accounts are listed (1s to 1d)."],
+    rule: DurationRule(seconds(1)..=seconds(DAY)),
+    default: || seconds(HOUR),
+    example: "",
+};
+
 /// Every key, in the order of the file.
-pub(super) const ALL: [&dyn AnyKey; 31] = [
+pub(super) const ALL: [&dyn AnyKey; 39] = [
     &STATE_DIR,
     &POLL_INTERVAL,
     &SSM_REQUESTS_PER_SECOND,
@@ -403,10 +465,18 @@ pub(super) const ALL: [&dyn AnyKey; 31] = [
     &LEASE,
     &FORMAT,
     &LEVEL,
+    &ORGANIZATION,
+    &DISCOVERY_REGIONS,
+    &DISCOVERY_ROLE_NAME,
+    &DISCOVERY_EXTERNAL_ID,
+    &LIST_ROLE_ARN,
+    &INCLUDE,
+    &EXCLUDE,
+    &DISCOVERY_INTERVAL,
 ];
 
-pub(super) const SECTIONS: [&str; 8] =
-    ["ingest", "finding", "deliver", "reconcile", "store", "http", "shard", "log"];
+pub(super) const SECTIONS: [&str; 9] =
+    ["ingest", "finding", "deliver", "reconcile", "store", "http", "shard", "log", "discovery"];
 
 pub(super) fn paths() -> impl Iterator<Item = &'static str> + Clone {
     ALL.iter().map(|key| key.path())

@@ -10,6 +10,7 @@
 //!
 //! [`keys`] lists every key; [`rules`] says how each kind of value is read.
 
+mod discovery;
 mod error;
 mod file;
 mod keys;
@@ -31,6 +32,7 @@ use std::{
     time::Duration,
 };
 
+pub use discovery::DiscoveryConfig;
 pub use error::{ConfigError, Fault, Origin, Problem};
 pub use keys::{COMPANY_NAME_DEFAULT, PRODUCT_NAME_DEFAULT};
 pub use lanes::{LANES_MAX, LaneConfig};
@@ -61,8 +63,11 @@ pub struct Config {
     pub http: HttpConfig,
     pub shard: ShardConfig,
     pub log: LogConfig,
-    /// `None`: one lane, the caller's own account and Region. Never an empty list.
+    /// `None`: one lane, the caller's own account and Region, unless there is discovery. Never an
+    /// empty list.
     pub lanes: Option<Vec<LaneConfig>>,
+    /// Lanes of the organization's accounts, beside those above.
+    pub discovery: Option<DiscoveryConfig>,
     /// Where events come from; empty: from nowhere.
     pub queues: Vec<QueueConfig>,
     /// The file that was read, if any.

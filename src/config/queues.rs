@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use super::{
     error::{Fault, Origin, Problem},
     file::{ListEntry, expect_text},
-    lanes::LaneConfig,
     roles::{self, ExternalId, Role},
     rules::{Raw, shortened},
 };
@@ -47,13 +46,12 @@ impl QueueConfig {
     }
 }
 
-/// Checks each entry, then all of them together.
+/// Checks each entry, then all of them together; `partition` is that of the lanes, if it is known.
 pub(super) fn read(
     entries: &[ListEntry],
-    lanes: Option<&[LaneConfig]>,
+    partition: Option<Partition>,
     problems: &mut Vec<Problem>,
 ) -> Vec<QueueConfig> {
-    let partition = lanes.and_then(|lanes| lanes.first()).map(|first| first.lane.partition());
     let mut reader = Reader { problems, partition, queues: Vec::new(), seen: HashMap::new() };
     for entry in entries {
         reader.entry(entry);

@@ -8,9 +8,9 @@
 use std::{collections::BTreeMap, ffi::OsString, time::Duration};
 
 use super::{
-    COMPANY_NAME_DEFAULT, Config, DeliverConfig, FindingConfig, HttpConfig, IngestConfig,
-    LogConfig, PRODUCT_NAME_DEFAULT, ReconcileConfig, ShardConfig, StoreConfig,
-    UnspecifiedSeverity,
+    COMPANY_NAME_DEFAULT, Config, DeliverConfig, DiscoveryConfig, FindingConfig, HttpConfig,
+    IngestConfig, LogConfig, PRODUCT_NAME_DEFAULT, ReconcileConfig, ShardConfig, StoreConfig,
+    UnspecifiedSeverity, discovery,
     error::{Fault, Origin, Problem, hint},
     file::{ListEntry, Setting, Settings},
     keys::{self, Key, VARIABLE_PREFIX},
@@ -71,7 +71,7 @@ impl Reader {
         Ok(())
     }
 
-    fn take<R: Rule>(&mut self, key: &Key<R>) -> R::Value {
+    pub(super) fn take<R: Rule>(&mut self, key: &Key<R>) -> R::Value {
         let (value, origin) = match self.settings.remove(key.path) {
             None => ((key.default)(), Origin::Default),
             Some(setting) => match key.rule.read(key.path, &setting.raw) {
@@ -82,12 +82,13 @@ impl Reader {
                 }
             },
         };
-        self.shown.push(Shown { path: key.path, toml: key.rule.write(&value), origin });
+        let hidden = key.rule.is_hidden() && origin != Origin::Default;
+        self.shown.push(Shown { path: key.path, toml: key.rule.write(&value), hidden, origin });
         value
     }
 
     /// The origin of the key that was taken last.
-    fn last_origin(&self) -> Origin {
+    pub(super) fn last_origin(&self) -> Origin {
         self.shown.last().map_or(Origin::Default, |shown| shown.origin.clone())
     }
 
@@ -121,11 +122,15 @@ impl Reader {
             shard: self.read_shard(),
             log: LogConfig { format: self.take(&keys::FORMAT), level: self.take(&keys::LEVEL) },
             lanes: lanes.map(|entries| lanes::read(entries, &mut self.problems)),
+            discovery: None,
             queues: Vec::new(),
             file: None,
             shown: Vec::new(),
         };
-        config.queues = queues::read(queues, config.lanes.as_deref(), &mut self.problems);
+        config.discovery = discovery::read(self, config.lanes.as_deref().unwrap_or_default());
+        let first = config.lanes.iter().flatten().next().map(|first| first.lane.partition());
+        let partition = first.or(config.discovery.as_ref().map(DiscoveryConfig::partition));
+        config.queues = queues::read(queues, partition, &mut self.problems);
         config.shown = std::mem::take(&mut self.shown);
         self.check_product_arn(&config);
         config

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::rules::shortened;
-use crate::record::{AccountId, Lane};
+use crate::record::{AccountId, Lane, Partition};
 
 /// Stands for the account in a template.
 const ACCOUNT_PLACE: &str = "{account}";
@@ -127,6 +127,15 @@ impl RoleTemplate {
             ));
         }
         Ok(arn)
+    }
+
+    /// As IAM writes the roles of all accounts of a partition.
+    #[must_use]
+    pub fn arn_pattern(&self, partition: Partition) -> String {
+        match self {
+            Self::Name(name) => format!("arn:{partition}:iam::*:role/{name}"),
+            Self::Arn(arn) => arn.replacen(ACCOUNT_PLACE, "*", 1),
+        }
     }
 
     /// As in the configuration.

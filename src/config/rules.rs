@@ -86,6 +86,10 @@ pub(super) trait Rule {
     fn read(&self, key: &str, raw: &Raw) -> Result<Self::Value, Fault>;
     /// As TOML; `None` if there is nothing to write (an unset optional value).
     fn write(&self, value: &Self::Value) -> Option<String>;
+    /// Whether a value is never shown.
+    fn is_hidden(&self) -> bool {
+        false
+    }
 }
 
 pub(super) struct DurationRule(pub RangeInclusive<Duration>);

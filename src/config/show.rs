@@ -12,6 +12,8 @@ pub(super) struct Shown {
     pub path: &'static str,
     /// `None`: not set.
     pub toml: Option<String>,
+    /// It is set, and not to be shown.
+    pub hidden: bool,
     pub origin: Origin,
 }
 
@@ -108,6 +110,7 @@ pub(super) fn effective(config: &Config) -> String {
         };
         let _ = match &shown.toml {
             Some(toml) => writeln!(text, "{name} = {toml}{origin}"),
+            None if shown.hidden => writeln!(text, "# {name} = (set){origin}"),
             None => writeln!(text, "# {name} is not set"),
         };
     }
@@ -118,7 +121,10 @@ pub(super) fn effective(config: &Config) -> String {
 
 fn lanes(config: &Config, text: &mut String) {
     let Some(lanes) = &config.lanes else {
-        text.push_str("\n# lanes: the caller's own account and Region\n");
+        text.push_str(match config.discovery {
+            Some(_) => "\n# lanes: those that discovery finds\n",
+            None => "\n# lanes: the caller's own account and Region\n",
+        });
         return;
     };
     for LaneConfig { lane, role, hub_off } in lanes {

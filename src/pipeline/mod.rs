@@ -5,11 +5,11 @@
 //! another, and what is claimed and not settled is claimed again after a restart.
 //! Beside them, [`reconcile`] compares each lane's hub with the ledger once a day.
 //! [`session`] holds a lane's AWS clients, `held` says how a hub's findings are read as ours, [`stage`] the loop of the two stages in the middle;
-//! `limiter` and `backoff` say how fast and how long.
+//! `limiter` and [`backoff`] say how fast and how long.
 //!
 //! Deliberately doesn't know: configuration files, the command line, the store's engine.
 
-mod backoff;
+pub mod backoff;
 pub mod deliver;
 mod held;
 pub mod ingest;

@@ -142,6 +142,15 @@ pub struct SimRole {
     pub trusts: Vec<String>,
 }
 
+/// An organization.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SimOrganization {
+    /// Accounts that may list it: the management account's and delegated administrators'.
+    pub readers: Vec<String>,
+    /// State of each account: `ACTIVE`, `SUSPENDED`, …
+    pub accounts: BTreeMap<String, String>,
+}
+
 /// Everything that a simulator is started with.
 #[derive(Clone)]
 pub struct SimulatorConfig {
@@ -156,6 +165,7 @@ pub struct SimulatorConfig {
     pub external_id: Option<String>,
     /// By account. In those that aren't here, any role can be assumed by anybody.
     pub roles: BTreeMap<String, SimRole>,
+    pub organization: SimOrganization,
     pub quotas: Quotas,
     /// Whether the hub keeps each finding's JSON. Without it, memory stays small, but rewritten
     /// history isn't noticed and `GetFindings` is refused.
@@ -174,6 +184,7 @@ impl SimulatorConfig {
             callers: Vec::new(),
             external_id: None,
             roles: BTreeMap::new(),
+            organization: SimOrganization::default(),
             quotas: Quotas::default(),
             keep_json: true,
             clock: system_clock(),

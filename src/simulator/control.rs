@@ -77,6 +77,15 @@ impl Control {
         self.0.note_change();
     }
 
+    /// An account of the organization changes its state; `None`: it leaves.
+    pub fn set_account_state(&self, account: &str, state: Option<&str>) {
+        let accounts = &mut lock(&self.0.organization).accounts;
+        match state {
+            Some(state) => accounts.insert(account.to_string(), state.to_string()),
+            None => accounts.remove(account),
+        };
+    }
+
     /// Sessions handed out from now on last so long, whatever is asked for; `None`: as asked.
     pub fn set_session_seconds(&self, seconds: Option<i64>) {
         *lock(&self.0.session_seconds) = seconds;
@@ -272,6 +281,11 @@ impl Control {
             total.add(&lock(&lane.stats));
         }
         total
+    }
+
+    /// The most requests to STS that were under way at a time.
+    pub fn most_sts_requests_at_once(&self) -> u64 {
+        lock(&self.0.sts_requests).1
     }
 
     /// Imports that have arrived and aren't answered yet, in all lanes.

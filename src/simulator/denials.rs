@@ -99,11 +99,15 @@ pub(super) fn prefix(service: Service) -> &'static str {
         Service::Sts => "sts",
         Service::CloudControl => "cloudformation",
         Service::Sqs => "sqs",
+        Service::Organizations => "organizations",
     }
 }
 
 pub(super) fn status(service: Service) -> u16 {
-    if matches!(service, Service::Ssm | Service::CloudControl) { 400 } else { 403 }
+    match service {
+        Service::Ssm | Service::CloudControl | Service::Organizations => 400,
+        Service::SecurityHub | Service::Sts | Service::Sqs => 403,
+    }
 }
 
 pub(super) fn code(service: Service) -> &'static str {
@@ -125,6 +129,7 @@ fn resource(caller: &Caller, route: &Route, body: &[u8]) -> String {
             let name = queue(body).unwrap_or_else(|| "*".into());
             format!("arn:aws:sqs:{region}:{account}:{name}")
         }
+        Service::Organizations => "*".into(),
         Service::Ssm => match node(body) {
             Some(node) => format!("arn:aws:ec2:{region}:{account}:instance/{node}"),
             None => format!("arn:aws:ssm:{region}:{account}:*"),

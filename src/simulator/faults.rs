@@ -14,6 +14,7 @@ pub enum Service {
     Ssm,
     SecurityHub,
     Sts,
+    Organizations,
     Sqs,
 }
 
@@ -47,8 +48,8 @@ impl Scope {
 
     fn covers(&self, call: &Call<'_>) -> bool {
         let in_lane = self.lane.as_ref().is_none_or(|lane| {
-            lane.account() == call.account
-                && (self.service == Service::Sts || lane.region() == call.region)
+            let is_global = matches!(self.service, Service::Sts | Service::Organizations);
+            lane.account() == call.account && (is_global || lane.region() == call.region)
         });
         self.service == call.service
             && in_lane

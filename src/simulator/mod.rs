@@ -1,4 +1,4 @@
-//! An embedded stand-in for SSM, Security Hub, Cloud Control, SQS and STS.
+//! An embedded stand-in for SSM, Security Hub, Cloud Control, SQS, STS and Organizations.
 //!
 //! It speaks AWS's wire protocols on loopback, so that unchanged SDK clients work against it: give
 //! them [`Simulator::endpoint_url`] and [`access_key_id`]. The fleet is seeded and changes only when
@@ -51,8 +51,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::DropGuard;
 
 pub use config::{
-    Clock, FleetConfig, Quota, Quotas, SECRET_ACCESS_KEY, SimLane, SimRole, SimulatorConfig,
-    access_key_id, system_clock,
+    Clock, FleetConfig, Quota, Quotas, SECRET_ACCESS_KEY, SimLane, SimOrganization, SimRole,
+    SimulatorConfig, access_key_id, system_clock,
 };
 pub use control::Control;
 pub use denials::Lacking;

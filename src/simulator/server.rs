@@ -22,7 +22,7 @@ use super::{
     faults::{Call, Fault, Service},
     reply::{ApiError, Protocol, Reply},
     wire::{self, Route},
-    world::{InFlight, LaneWorld, World, lock},
+    world::{AskingSts, InFlight, LaneWorld, World, lock},
 };
 
 /// A request is read up to here, so that one beyond the hub's 6 MB can be answered properly.
@@ -94,7 +94,8 @@ async fn answer(world: &World, request: Request) -> Answer {
         }
     };
     let lane = world.lanes.get(&SimLane::new(&caller.account, &caller.region));
-    if lane.is_none() && !matches!(route.service, Service::Sts | Service::Sqs) {
+    let is_laneless = matches!(route.service, Service::Sts | Service::Sqs | Service::Organizations);
+    if lane.is_none() && !is_laneless {
         return Answer::Whole(
             route.protocol.error(&unidentified(Unidentified::UnknownKey, route.service)),
         );
@@ -122,7 +123,9 @@ fn unidentified(why: Unidentified, service: Service) -> ApiError {
 
 fn expired_token(service: Service) -> ApiError {
     let (status, code) = match service {
-        Service::Ssm | Service::CloudControl => (400, "ExpiredTokenException"),
+        Service::Ssm | Service::CloudControl | Service::Organizations => {
+            (400, "ExpiredTokenException")
+        }
         Service::SecurityHub => (403, "ExpiredTokenException"),
         Service::Sts => (403, "ExpiredToken"),
         Service::Sqs => (403, "ExpiredToken"),
@@ -162,6 +165,8 @@ struct Identified<'w> {
 impl Identified<'_> {
     async fn answer(&self) -> Answer {
         let _in_flight = self.count();
+        let _asking_sts =
+            (self.route.service == Service::Sts).then(|| AskingSts::enter(self.world));
         self.world.note_change();
         let faults = self.meet_faults();
         if faults.contains(&Fault::Refuse) {
@@ -284,7 +289,9 @@ impl Identified<'_> {
         let now = Instant::now();
         let mut buckets = lock(&lane.buckets);
         let bucket = match (self.route.service, self.route.operation.as_str()) {
-            (Service::Sts | Service::CloudControl | Service::Sqs, _) => return None,
+            (Service::Sts | Service::CloudControl | Service::Sqs | Service::Organizations, _) => {
+                return None;
+            }
             (Service::Ssm, _) => &mut buckets.ssm,
             (Service::SecurityHub, wire::IMPORT) => &mut buckets.import,
             (Service::SecurityHub, wire::GET_FINDINGS) => &mut buckets.get_findings,
@@ -343,6 +350,9 @@ impl Identified<'_> {
         let protocol = self.route.protocol;
         let result = match (self.route.service, self.lane) {
             (Service::Sts, _) => wire::sts(self.world, &self.caller, &self.route, &self.body),
+            (Service::Organizations, _) => {
+                wire::organizations(self.world, &self.caller, &self.route, &self.body)
+            }
             (Service::Sqs, _) => wire::sqs(self.world, &self.caller, &self.route, &self.body),
             (Service::Ssm, Some(lane)) => wire::ssm(self.world, lane, &self.route, &self.body),
             (Service::SecurityHub, Some(lane)) => {
@@ -389,6 +399,11 @@ fn throttled(service: Service) -> ApiError {
         Service::Ssm | Service::CloudControl => {
             ApiError::new(400, "ThrottlingException", "Rate exceeded")
         }
+        Service::Organizations => ApiError::new(
+            400,
+            "TooManyRequestsException",
+            "AWS Organizations can't complete your request because another request is already in progress.",
+        ),
         Service::SecurityHub => ApiError::new(429, "TooManyRequestsException", "Too Many Requests"),
         Service::Sts => ApiError::new(400, "Throttling", "Rate exceeded"),
         Service::Sqs => ApiError::new(400, "RequestThrottled", "Rate exceeded"),

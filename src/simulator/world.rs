@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     bucket::TokenBucket,
-    config::{Clock, Quotas, SimLane, SimRole, SimulatorConfig},
+    config::{Clock, Quotas, SimLane, SimOrganization, SimRole, SimulatorConfig},
     denials::Denials,
     faults::FaultTable,
     fleet::{Fleet, uuid},
@@ -89,6 +89,9 @@ pub(super) struct World {
     pub accounts: BTreeSet<String>,
     pub external_id: Option<String>,
     pub roles: BTreeMap<String, SimRole>,
+    pub organization: Mutex<SimOrganization>,
+    /// Requests to STS under way, and the most that there were.
+    pub sts_requests: Mutex<(u64, u64)>,
     /// Lanes whose account hasn't opted in to their Region.
     pub regions_off: Mutex<BTreeSet<SimLane>>,
     /// How long a session lasts, whatever is asked for.
@@ -147,6 +150,8 @@ impl World {
             mailing: Mutex::default(),
             external_id: config.external_id.clone(),
             roles: config.roles.clone(),
+            organization: Mutex::new(config.organization.clone()),
+            sts_requests: Mutex::default(),
             regions_off: Mutex::default(),
             session_seconds: Mutex::default(),
             keep_json: config.keep_json,
@@ -190,6 +195,25 @@ impl World {
             eprintln!("simulator: unknown operation: {what}");
         }
         Stats::count_text(&mut stats.unknown_operations, what);
+    }
+}
+
+/// Counts a request to STS as under way for as long as it lives.
+pub(super) struct AskingSts<'w>(&'w World);
+
+impl<'w> AskingSts<'w> {
+    pub(super) fn enter(world: &'w World) -> Self {
+        let mut requests = lock(&world.sts_requests);
+        requests.0 += 1;
+        requests.1 = requests.1.max(requests.0);
+        drop(requests);
+        Self(world)
+    }
+}
+
+impl Drop for AskingSts<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.sts_requests).0 -= 1;
     }
 }
 

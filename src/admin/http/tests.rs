@@ -38,6 +38,7 @@ impl StatusSource for Fixed {
                 stubborn_findings: 0,
                 ingest_paused: Vec::new(),
                 pauses: Vec::new(),
+                discovery: None,
                 event_queues: Vec::new(),
                 store: StoreStatus::default(),
             }

@@ -45,6 +45,7 @@ fn status() -> Status {
         stubborn_findings: 0,
         ingest_paused: Vec::new(),
         pauses: Vec::new(),
+        discovery: None,
         event_queues: Vec::new(),
         store: StoreStatus {
             live_bytes: 1,

@@ -11,12 +11,14 @@
 //! - [`machine`]: configuration, state directory, disk, address, credentials, clock.
 //! - [`lane`]: a lane's identity, and each action that its statements list.
 //! - [`queue`]: a queue of events.
+//! - [`organization`]: the organization's accounts.
 //! - [`verdict`]: from what AWS answered to a line with advice.
 //! - [`predict`]: how many requests a day the lane will make.
 //! - [`report`]: what comes out, and as text.
 
 mod lane;
 mod machine;
+mod organization;
 mod predict;
 mod queue;
 mod report;
@@ -46,7 +48,7 @@ const LANES_AT_ONCE: usize = 16;
 /// What to check.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Only these; empty: all that are configured.
+    /// Only these; empty: all that are served.
     pub lanes: Vec<Lane>,
     /// The end, whatever hangs.
     pub time_max: Duration,
@@ -79,12 +81,17 @@ pub async fn check(config: &Config, aws: Aws, options: &Options) -> Report {
     let deadline = Instant::now() + options.time_max;
     let mut machine = machine::of_this_machine(config).await;
     let late = (Err(machine::no_answer_in_time()), None);
+    let organization = organization::check(&aws, config, deadline).await;
+    let (listing, found) = organization.unzip();
+    let found = found.unwrap_or_default();
+    let first = config.lanes.iter().flatten().chain(&found).next();
     let (identity, clock) =
-        timeout_at(deadline, Box::pin(ask_identity(config, &aws))).await.unwrap_or(late);
+        timeout_at(deadline, Box::pin(ask_identity(first, &aws))).await.unwrap_or(late);
     let mut is_aws_reached = !identity.as_ref().is_err_and(is_out_of_reach);
     machine.push(machine::credentials(&identity));
     machine.extend(clock.map(machine::clock));
-    let served = served(config, &aws, identity.ok().as_ref());
+    machine.extend(listing);
+    let served = served(config, found, &aws, identity.ok().as_ref());
     let chosen = |lane: &LaneConfig| options.lanes.is_empty() || options.lanes.contains(&lane.lane);
     let shared = Arc::new(Shared {
         aws,
@@ -109,19 +116,25 @@ pub async fn check(config: &Config, aws: Aws, options: &Options) -> Report {
 
 /// Whose the daemon's own credentials are, asked in a Region that is served.
 async fn ask_identity(
-    config: &Config,
+    first: Option<&LaneConfig>,
     aws: &Aws,
 ) -> (Result<CallerIdentity, AwsError>, Option<ClockOffset>) {
-    match config.lanes.iter().flatten().next() {
+    match first {
         Some(first) => aws.lane(&first.lane, None).await.identity().await,
         None => aws.identity().await,
     }
 }
 
-/// The configured lanes, or the caller's own account and Region, if that is known.
-fn served(config: &Config, aws: &Aws, caller: Option<&CallerIdentity>) -> Vec<LaneConfig> {
-    if let Some(lanes) = &config.lanes {
-        return lanes.clone();
+/// The lanes that are configured and those that were found, or the caller's own account and Region,
+/// if that is known.
+fn served(
+    config: &Config,
+    found: Vec<LaneConfig>,
+    aws: &Aws,
+    caller: Option<&CallerIdentity>,
+) -> Vec<LaneConfig> {
+    if config.lanes.is_some() || config.discovery.is_some() {
+        return config.lanes.iter().flatten().cloned().chain(found).collect();
     }
     let own = caller.zip(aws.default_region());
     own.map(|(caller, region)| LaneConfig::new(Lane::new(caller.account, region), None))

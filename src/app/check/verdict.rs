@@ -17,7 +17,9 @@ impl Identity<'_> {
     fn holder(&self, statement: &Statement) -> String {
         match (statement.holder, self.role_arn) {
             (Holder::Lane, Some(role)) => format!("role {role}"),
-            (Holder::Runner, Some(role)) if statement.target == Target::Queues => {
+            (Holder::Runner, Some(role))
+                if statement.target == Target::Queues || statement.need == Need::Discovery =>
+            {
                 format!("role {role}")
             }
             _ => "the daemon's own identity".to_string(),
@@ -137,6 +139,11 @@ fn advice(
         Blamed::Unsaid if statement.need == Need::Roles => {
             format!("either {grant}; or the role isn't there, or {}", trust())
         }
+        // An account that may not list at all is told no more than one whose policy forbids it.
+        Blamed::Unsaid if statement.need == Need::Discovery => format!(
+            "either {grant}; or its account is neither the organization's management account nor a \
+             delegated administrator's: give `discovery.list_role_arn` in one that is"
+        ),
         Blamed::Resource | Blamed::Identity | Blamed::Unsaid => grant,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     aws::permissions::Need,
-    config::{Config, Identity, QueueConfig},
+    config::{Config, DiscoveryConfig, Identity, QueueConfig},
     record::Region,
 };
 
@@ -16,10 +16,13 @@ pub struct Fleet {
     pub regions: Vec<String>,
     /// Of all lanes, sorted. Empty: not known.
     pub accounts: Vec<String>,
-    /// Exactly those of the configuration's lanes.
+    /// Exactly those of the configuration's lanes; with a wildcard for accounts that discovery is
+    /// to find.
     pub role_arns: Vec<String>,
     /// Likewise of its queues.
     pub queue_role_arns: Vec<String>,
+    /// What the organization's accounts are listed with, if it is a role.
+    pub list_role_arn: Option<String>,
     /// Queues that are read with the daemon's own identity.
     pub queue_arns: Vec<String>,
     /// Whether some account is served with the daemon's own identity.
@@ -40,15 +43,24 @@ impl Fleet {
         runner_account: Option<String>,
     ) -> Self {
         let lanes = config.lanes.as_deref().unwrap_or_default();
-        let region_of_none = default_region.filter(|_| lanes.is_empty());
+        let discovery = config.discovery.as_ref();
+        let serves_caller = lanes.is_empty() && discovery.is_none();
+        let region_of_none = default_region.filter(|_| serves_caller);
         let regions = lanes.iter().map(|lane| &lane.lane.region).chain(region_of_none);
+        let regions = regions.chain(discovery.iter().flat_map(|it| &it.regions));
         let regions: BTreeSet<String> = regions.map(ToString::to_string).collect();
         let partition = lanes.first().map(|lane| lane.lane.partition());
         let partition = partition.or_else(|| region_of_none.map(Region::partition));
-        let accounts = lanes.iter().map(|lane| lane.lane.account.to_string());
+        let partition = partition.or_else(|| discovery.map(DiscoveryConfig::partition));
+        let accounts = lanes.iter().map(|lane| lane.lane.account);
+        let accounts = accounts.chain(discovery.iter().flat_map(|it| it.named_accounts()));
+        let are_named = discovery.is_none_or(|it| !it.include.is_empty());
+        let accounts = accounts.filter(|_| are_named).map(|account| account.to_string());
         let own = lanes.iter().find(|lane| lane.role.is_none());
         let roles: Vec<_> = lanes.iter().filter_map(|lane| lane.role.as_ref()).collect();
-        let role_arns: BTreeSet<&String> = roles.iter().map(|role| &role.arn).collect();
+        let role_arns = roles.iter().map(|role| role.arn.clone());
+        let found_role_arns = discovery.iter().flat_map(|it| it.role_arns());
+        let role_arns: BTreeSet<String> = role_arns.chain(found_role_arns).collect();
         let queue_roles = config.queues.iter().filter_map(|queue| queue.role.as_ref());
         let queue_role_arns: BTreeSet<&String> = queue_roles.map(|role| &role.arn).collect();
         let own_queues = config.queues.iter().filter(|queue| queue.role.is_none());
@@ -57,12 +69,16 @@ impl Fleet {
             partition: partition.map_or("*", |it| it.as_str()).to_string(),
             regions: regions.into_iter().collect(),
             accounts: accounts.collect::<BTreeSet<_>>().into_iter().collect(),
-            role_arns: role_arns.into_iter().cloned().collect(),
+            role_arns: role_arns.into_iter().collect(),
             queue_role_arns: queue_role_arns.into_iter().cloned().collect(),
+            list_role_arn: discovery
+                .and_then(|it| it.list_role.as_ref())
+                .map(|role| role.arn.clone()),
             queue_arns: own_queues.map(QueueConfig::arn).collect(),
-            serves_own_account: lanes.is_empty() || own.is_some(),
+            serves_own_account: serves_caller || own.is_some(),
             runner_account: own.map(|lane| lane.lane.account.to_string()).or(runner_account),
-            has_external_ids: roles.iter().any(|role| role.external_id.is_some()),
+            has_external_ids: roles.iter().any(|role| role.external_id.is_some())
+                || discovery.is_some_and(|it| it.external_id.is_some()),
             product_arn: config.finding.product_arn.as_ref().map(ToString::to_string),
             needs: needs(config),
         }
@@ -71,7 +87,8 @@ impl Fleet {
     /// All roles that are entered.
     #[must_use]
     pub fn entered(&self) -> Vec<String> {
-        let all: BTreeSet<&String> = self.role_arns.iter().chain(&self.queue_role_arns).collect();
+        let of_lanes_and_queues = self.role_arns.iter().chain(&self.queue_role_arns);
+        let all: BTreeSet<&String> = of_lanes_and_queues.chain(&self.list_role_arn).collect();
         all.into_iter().cloned().collect()
     }
 
@@ -90,7 +107,7 @@ impl Fleet {
             accounts.extend(self.accounts.iter().map(String::as_str));
         }
         let only = accounts.pop_first();
-        only.filter(|_| accounts.is_empty())
+        only.filter(|only| accounts.is_empty() && *only != "*")
     }
 }
 
@@ -114,12 +131,16 @@ pub fn needs(config: &Config) -> BTreeSet<Need> {
         needs.insert(Need::Items);
     }
     let lanes = config.lanes.iter().flatten().map(|lane| lane.role.is_some());
+    let lanes = lanes.chain(config.discovery.iter().map(|_| true));
     let queues = || config.queues.iter().map(|queue| queue.role.is_some());
     if lanes.chain(queues()).any(|has_role| has_role) {
         needs.insert(Need::Roles);
     }
     if queues().any(|has_role| !has_role) {
         needs.insert(Need::Events);
+    }
+    if config.discovery.as_ref().is_some_and(|it| it.list_role.is_none()) {
+        needs.insert(Need::Discovery);
     }
     needs
 }

@@ -4,6 +4,7 @@ mod cloud_control;
 mod credentials;
 mod http;
 mod hub;
+mod organizations;
 mod sqs;
 mod ssm;
 mod wire;

@@ -126,7 +126,8 @@ impl LaneIngest {
             let swept = tokio::select! {
                 // A sweep that is cut keeps the pages that it accepted.
                 () = shutdown.cancelled() => return Ok(()),
-                swept = self.sweep() => swept,
+                // Boxed: most lanes are idle most of the time, and it is large.
+                swept = Box::pin(self.sweep()) => swept,
             };
             let wait = match swept {
                 Ok(report) => {
@@ -137,7 +138,7 @@ impl LaneIngest {
                 Err(IngestError::PausedByOperator) => continue,
                 Err(error) => {
                     let wait = self.wait_after(&error, &mut backoff);
-                    self.failed(&lane, &error).await;
+                    Box::pin(self.failed(&lane, &error)).await;
                     wait
                 }
             };

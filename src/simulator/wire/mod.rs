@@ -3,11 +3,13 @@
 //! Covered: of SSM what a sweep and an event read; of Cloud Control `GetResource` of EC2 instances; of
 //! Security Hub importing, reading back, `DescribeHub` and `ListEnabledProductsForImport`; of STS
 //! `GetCallerIdentity` and `AssumeRole`; of SQS receiving, deleting and hiding messages, and
-//! `GetQueueAttributes`. Anything else is unknown, which is answered as an error and counted.
+//! `GetQueueAttributes`; of Organizations `ListAccounts`. Anything else is unknown, which is
+//! answered as an error and counted.
 
 mod cloud_control;
 mod hub_import;
 mod hub_read;
+mod organizations;
 mod sqs;
 mod ssm;
 mod ssm_answers;
@@ -53,6 +55,11 @@ impl Route {
         if let Some(operation) = target.and_then(|target| target.strip_prefix("AmazonSSM.")) {
             return Some(Self::new(Protocol::AwsJson, Service::Ssm, operation));
         }
+        if let Some(operation) =
+            target.and_then(|target| target.strip_prefix("AWSOrganizationsV20161128."))
+        {
+            return Some(Self::new(Protocol::AwsJson, Service::Organizations, operation));
+        }
         if let Some(operation) = target.and_then(|target| target.strip_prefix("AmazonSQS.")) {
             return Some(Self::new(Protocol::AwsJson10, Service::Sqs, operation));
         }
@@ -91,6 +98,16 @@ impl Route {
 /// Carries out an STS operation; `None` if it is unknown.
 pub(super) fn sts(world: &World, caller: &Caller, route: &Route, body: &[u8]) -> Option<Outcome> {
     sts::call(world, caller, &route.operation, body)
+}
+
+/// Carries out an operation of Organizations; `None` if it is unknown.
+pub(super) fn organizations(
+    world: &World,
+    caller: &Caller,
+    route: &Route,
+    body: &[u8],
+) -> Option<Outcome> {
+    organizations::call(world, caller, &route.operation, body)
 }
 
 /// Carries out an SSM operation; `None` if it is unknown.
