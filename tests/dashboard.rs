@@ -23,18 +23,7 @@ const DASHBOARD: &str = include_str!("../dashboards/patchferry.json");
 const TARGET_LABELS: [&str; 2] = ["instance", "job"];
 
 /// Metrics that the dashboard need not show, with the reason.
-const NOT_SHOWN: [(&str, &str); 9] = [
-    ("patchferry_reconciles_total", "a few a day: the age says more"),
-    ("patchferry_reconcile_oldest_age_seconds", "for an alert"),
-    ("patchferry_reconcile_differences_total", "for an alert"),
-    ("patchferry_reconcile_repairs_total", "the log tells each"),
-    ("patchferry_events_total", EVENTS),
-    ("patchferry_event_lag_seconds", EVENTS),
-    ("patchferry_event_messages_held", EVENTS),
-    ("patchferry_event_queues", EVENTS),
-    ("patchferry_sqs_requests_total", EVENTS),
-];
-const EVENTS: &str = "only where queues are configured";
+const NOT_SHOWN: [(&str, &str); 0] = [];
 
 struct Query {
     /// Panel and letter, for messages.

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Longer than the hub keeps an archived finding (30 days; aws-facts, trap 7).
+/// Longer than the hub keeps an archived finding (30 days).
 const RESOLVED_KEPT: Duration = Duration::from_secs(35 * 86_400);
 /// Rows that one commit removes.
 const STEP_ROWS_MAX: usize = 500;

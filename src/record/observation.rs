@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{ReadNumber, Text, UnixMillis};
 
 /// The SSM document behind compliance of type `Patch` and behind every `InstancePatchState`
-/// (aws-facts A: no other document writes them; the one with hooks runs this one).
+/// (no other document writes them; the one with hooks runs this one).
 pub const BASELINE_DOCUMENT: &str = "AWS-RunPatchBaseline";
 /// The SSM document that scans for patches and tells of it as compliance of type `Association`,
 /// without the patches (User Guide, "SSM Command document for patching").

@@ -36,7 +36,7 @@ use crate::{
     record::{Finding, Lane, Source, UnixMillis},
 };
 
-/// `GetFindings` may show older versions for a while (aws-facts D).
+/// `GetFindings` is eventually consistent: it may show older versions for a while.
 const SETTLES_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// How often the time of the next comparison is looked at: the clock may be moved.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
