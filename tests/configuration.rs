@@ -89,7 +89,10 @@ fn the_commented_default_file_means_the_defaults() {
 fn the_default_file_without_its_comment_marks_means_the_defaults_too() {
     let config = load(&uncommented());
     let empty = load("");
-    assert_eq!(config.ingest, empty.ingest);
+    // Where the interval is set, it is that of Regions with a queue, too.
+    let fed_poll_interval = empty.ingest.fed_poll_interval;
+    let ingest = patchferry::config::IngestConfig { fed_poll_interval, ..config.ingest };
+    assert_eq!(ingest, empty.ingest);
     assert_eq!(config.deliver, empty.deliver);
     assert_eq!(config.store, empty.store);
     assert_eq!(config.http, empty.http);
@@ -158,7 +161,6 @@ fn an_unknown_section_is_refused_with_the_nearest_one() {
         error("\n[delivery]\nburst = 3"),
         "error: patchferry.toml:2: unknown section `[delivery]`; did you mean `deliver`?"
     );
-    assert!(error("[[sqs]]\nurl = \"x\"").contains("unknown section `[sqs]`"));
     assert!(error("[shards]\nindex = 0").contains("unknown section `[shards]`"));
 }
 

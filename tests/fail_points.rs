@@ -95,11 +95,14 @@ async fn site(nodes: usize, seed: u64) -> Site {
 
 /// Runs until the fleet is told; what the hub holds must be what the fleet is.
 fn settle(site: &Site, daemon: &Daemon) {
-    daemon.wait_for_status("all to be told", |status| {
-        status["lanes"][0]["last_complete_sweep_unix_ms"].is_i64()
-            && queued(status) == 0
-            && site.control.differences_total().is_empty()
-    });
+    // Twice: a status is gathered bit by bit, and the sweep may end meanwhile.
+    for _ in 0..2 {
+        daemon.wait_for_status("all to be told", |status| {
+            status["lanes"][0]["last_complete_sweep_unix_ms"].is_i64()
+                && queued(status) == 0
+                && site.control.differences_total().is_empty()
+        });
+    }
 }
 
 /// Starts with the point armed; it must die there.

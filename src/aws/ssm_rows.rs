@@ -157,7 +157,8 @@ fn given<const MAX_CHARS: usize>(value: Option<&str>) -> Option<Text<MAX_CHARS>>
 }
 
 fn time(value: &DateTime) -> Option<UnixMillis> {
-    value.to_millis().ok().and_then(|millis| UnixMillis(millis).given())
+    // Rounded: as a fraction of seconds a millisecond is a little more or less than itself.
+    UnixMillis::from_epoch_seconds(value.as_secs_f64()).and_then(UnixMillis::given)
 }
 
 #[cfg(test)]

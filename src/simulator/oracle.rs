@@ -124,8 +124,10 @@ fn verdict(node: &Node) -> Option<(bool, Option<PatchCounts>)> {
 
 fn difference(node: &Node, finding: Option<&HubFinding>) -> Option<String> {
     let id = &node.id;
-    if node.presence == Presence::Terminated && node.told_scan().is_none() {
-        return finding.filter(|finding| !is_closed(finding)).map(|finding| {
+    if node.presence == Presence::Terminated {
+        // While SSM still tells of its last scan, that may be told, too.
+        let is_told = node.told_scan().is_some();
+        return finding.filter(|finding| !is_closed(finding) && !is_told).map(|finding| {
             let (state, status) = (&finding.record_state, &finding.compliance_status);
             format!("{id}: gone, but {state} and {status} in the hub")
         });

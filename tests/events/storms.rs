@@ -7,7 +7,7 @@ use patchferry::simulator::{
 use super::{Fed, QUEUE, events, outcomes, requests};
 use crate::harness::{
     ACCOUNT, REGION, Rig,
-    child::{EAGER, Site},
+    child::{EAGER, Site, queued},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,7 +105,10 @@ async fn a_kill_amid_events_loses_none() {
     let site = Site::new(simulator, Some(&config)).await;
     let lane = site.control.lanes()[0].clone();
     let mut daemon = site.start();
-    daemon.settle();
+    let is_swept = |status: &serde_json::Value| {
+        status["lanes"][0]["last_complete_sweep_unix_ms"].is_i64() && queued(status) == 0
+    };
+    daemon.wait_for_status("the first sweep", is_swept);
     site.control.emit_changes(Some(1.0));
     let levels = SeverityCounts { high: 1, ..SeverityCounts::default() };
     let nodes: Vec<String> = site.control.fleet(&lane).into_iter().map(|it| it.id).collect();
@@ -121,6 +124,6 @@ async fn a_kill_amid_events_loses_none() {
         "the hub to hold what the fleet is",
     )
     .await;
-    daemon.settle();
+    daemon.wait_for_status("everything to be settled", |status| queued(status) == 0);
     daemon.kill();
 }
