@@ -219,3 +219,25 @@ fn lane_round(served: &ServedLane, queues: &Queues) -> LaneRound {
         note: sweeps.failure.or(view.note).or(paused),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::LoadOptions;
+
+    #[test]
+    fn a_round_takes_no_event_out_of_its_queue() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("patchferry.toml");
+        let url = "https://sqs.us-east-1.amazonaws.com/111122223333/patchferry";
+        let file = format!("[[sqs]]\nurl = \"{url}\"\nregion = \"us-east-1\"\n");
+        std::fs::write(&path, file).unwrap();
+        let environment = BTreeMap::from([("HOME".into(), "/home/op".into())]);
+        let options = LoadOptions { config: Some(path), environment, ..LoadOptions::default() };
+        let config = Config::load(&options).unwrap();
+        assert_eq!(config.queues.len(), 1);
+        assert!(configured(config).queues.is_empty());
+    }
+}
