@@ -306,10 +306,11 @@ async fn fifty_lanes_are_checked_with_few_requests_each() {
     for account in 0..50 {
         let account = format!("{:012}", 100_000_000_000_u64 + account);
         simulator = simulator.lane(&account, REGION, FleetConfig::of(3));
-        config += &format!(
+        let lane = format!(
             "[[lanes]]\naccount = \"{account}\"\nregions = [\"{REGION}\"]\nrole_arn = \"{}\"\n",
             role(&account)
         );
+        config.push_str(&lane);
     }
     let site = Site::new(simulator, Some(&config)).await;
     let (report, output) = check(&site, &[]);

@@ -150,7 +150,7 @@ pub fn open_queues(
 impl App {
     /// Opens the store, finds out the lanes, and starts all stages.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        Self::start_as(options, Purpose::Daemon).await
+        Box::pin(Self::start_as(options, Purpose::Daemon)).await
     }
 
     async fn start_as(options: Options, purpose: Purpose) -> Result<Self, StartError> {

@@ -101,7 +101,8 @@ impl App {
     /// Opens the store and starts all stages, for [`App::round`].
     pub async fn start_for_round(options: Options) -> Result<Self, StartError> {
         let config = configured(options.config);
-        Self::start_as(Options { config, ..options }, Purpose::Round { preview: None }).await
+        let purpose = Purpose::Round { preview: None };
+        Box::pin(Self::start_as(Options { config, ..options }, purpose)).await
     }
 
     /// Does one round with an app that was just started for it.

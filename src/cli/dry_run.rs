@@ -27,7 +27,7 @@ pub async fn dry_run(args: &RunArgs, config: Config) -> Result<Exit, Failed> {
     shutdown::on_signals(stop.clone())
         .map_err(|error| Failed::new(Exit::Failed, format!("can't listen for signals: {error}")))?;
     let aws = Aws::load().await.map_err(|error| Failed::of(Exit::Usage, &error))?;
-    let done = dry_run::dry_run(config, &args.lane, aws, args.timeout, &stop)
+    let done = Box::pin(dry_run::dry_run(config, &args.lane, aws, args.timeout, &stop))
         .await
         .map_err(|error| failed(&error))?;
     print(&if args.json { json(&done) } else { text(&done) })?;

@@ -48,7 +48,7 @@ pub struct RunArgs {
 pub async fn run(args: &RunArgs, place: &Place) -> Result<Exit, Failed> {
     let config = state::load_config(place)?;
     if args.dry_run {
-        return dry_run::dry_run(args, config).await;
+        return Box::pin(dry_run::dry_run(args, config)).await;
     }
     log::init(&config.log)?;
     let stop = CancellationToken::new();

@@ -49,7 +49,7 @@ pub struct SweepArgs {
 pub async fn sweep(args: &SweepArgs, place: &Place) -> Result<Exit, Failed> {
     let config = only(state::load_config(place)?, &args.lane)?;
     log::init(&config.log)?;
-    let round = once(config, &args.lane, args.timeout).await?;
+    let round = Box::pin(once(config, &args.lane, args.timeout)).await?;
     print(&if args.json { json(&round) } else { text(&round) })?;
     Ok(if round.is_complete() { Exit::Ok } else { Exit::Incomplete })
 }

@@ -36,7 +36,7 @@ const RESCAN_SHARE: f64 = 0.01;
 const NODES_PER_WORSENED: usize = 250;
 /// A worsened node is patched when as many others have been worsened since.
 const WORSENED_KEPT: usize = 6;
-/// Share of the changes that EventBridge tells of.
+/// Share of the changes that `EventBridge` tells of.
 const TOLD_SHARE: f64 = 0.95;
 /// In one round of as many a lane loses a node and has another one switched off.
 const ROUNDS_PER_LOSS: usize = 12;

@@ -135,7 +135,7 @@ impl<R: BufRead> Lint<'_, R> {
                 let value = self.reader.value()?;
                 bytes += value.compact + 1;
                 let whole = value.ends;
-                self.finding(value, true)?;
+                self.finding(&value, true)?;
                 self.reader.skip_white()?;
                 match self.reader.next()? {
                     Some(b',') if whole => {}
@@ -195,10 +195,10 @@ impl<R: BufRead> Lint<'_, R> {
             let rest = self.reader.rest_of_line()?;
             let mut first = first;
             first.bytes.extend_from_slice(&rest);
-            self.finding(first, false)?;
+            self.finding(&first, false)?;
             return self.lines();
         }
-        self.finding(first, false)?;
+        self.finding(&first, false)?;
         loop {
             self.reader.skip_white()?;
             if self.reader.peek()?.is_none() {
@@ -213,20 +213,20 @@ impl<R: BufRead> Lint<'_, R> {
                 return self.stops();
             }
             ends = value.ends;
-            self.finding(value, false)?;
+            self.finding(&value, false)?;
         }
     }
 
     fn lines(&mut self) -> Result<(), Broken> {
         while let Some(line) = self.reader.whole_line()? {
             if !line.bytes.trim_ascii().is_empty() || line.too_long {
-                self.finding(line, false)?;
+                self.finding(&line, false)?;
             }
         }
         Ok(())
     }
 
-    fn finding(&mut self, value: Value, in_request: bool) -> Result<(), Broken> {
+    fn finding(&mut self, value: &Value, in_request: bool) -> Result<(), Broken> {
         let index = self.summary.findings;
         self.summary.findings += 1;
         let (json, mut remarks) = if value.too_long {
@@ -362,9 +362,8 @@ impl<R: BufRead> Reader<R> {
                 match byte {
                     b'"' => in_text = true,
                     b'[' | b'{' => depth += 1,
-                    b']' | b'}' if depth == 0 => return Ok(value.end(true)),
+                    b']' | b'}' | b',' if depth == 0 => return Ok(value.end(true)),
                     b']' | b'}' => depth -= 1,
-                    b',' if depth == 0 => return Ok(value.end(true)),
                     byte if depth == 0 && byte.is_ascii_whitespace() => {
                         return Ok(value.end(true));
                     }

@@ -29,16 +29,16 @@ pub(super) fn object(at: &Path<'_>, value: &Json, shape: &[Member], remarks: &mu
         let text = format!("has {} members; {MEMBERS_MAX} were looked at", members.len());
         remarks.error(at, text);
     }
-    let mut unknown_members = 0;
+    let mut suggestions_left = SUGGESTIONS_MAX;
     for (index, (name, value)) in members.iter().take(MEMBERS_MAX).enumerate() {
         let at = at.member(name);
         if members[..index].iter().any(|(earlier, _)| earlier == name) {
             remarks.error(at, "is there twice");
         }
         let Some(member) = shape.iter().find(|member| member.name == name) else {
-            let first = unknown_members < SUGGESTIONS_MAX;
-            unknown_members += 1;
-            remarks.warning(at, unknown(name, if first { shape } else { &[] }));
+            let known = if suggestions_left > 0 { shape } else { &[] };
+            suggestions_left = suggestions_left.saturating_sub(1);
+            remarks.warning(at, unknown(name, known));
             continue;
         };
         if *value == Json::Null {

@@ -474,7 +474,7 @@ fn judge(
         Ok(Decision::Superseded) => step.superseded(lane, node, patches),
         Ok(Decision::Outdated) => step.outdated(lane, node, patches),
         Ok(Decision::Nothing) => {
-            reopening::judged(step, lane, reopening, &assessment, false)?;
+            reopening::judged(step, lane, reopening.as_ref(), &assessment, false)?;
             step.unchanged(lane, node, assessment.read, patches)
         }
         Ok(Decision::Send { finding, digest, .. })
@@ -486,7 +486,7 @@ fn judge(
             step.drop_patches(lane, node, unused.as_ref())
         }
         Ok(Decision::Send { finding, digest, close }) => {
-            reopening::judged(step, lane, reopening, &assessment, true)?;
+            reopening::judged(step, lane, reopening.as_ref(), &assessment, true)?;
             if let Some(close) = close {
                 step.send_derived(lane, *close)?;
             }

@@ -189,6 +189,7 @@ fn node_of(key: &[u8]) -> Option<&str> {
     fields.text().and_then(|_lane| fields.text())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a repair is carried out once")]
 fn repair_one(
     step: &mut Transition<'_, '_>,
     lane: &Lane,

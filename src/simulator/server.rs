@@ -127,8 +127,7 @@ fn expired_token(service: Service) -> ApiError {
             (400, "ExpiredTokenException")
         }
         Service::SecurityHub => (403, "ExpiredTokenException"),
-        Service::Sts => (403, "ExpiredToken"),
-        Service::Sqs => (403, "ExpiredToken"),
+        Service::Sts | Service::Sqs => (403, "ExpiredToken"),
     };
     ApiError::new(status, code, "The security token included in the request is expired")
 }

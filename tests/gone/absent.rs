@@ -146,12 +146,18 @@ async fn the_last_hybrid_nodes_of_a_lane_have_no_witness_and_wait_as_long() {
     let app = rig.start().await;
     rig.sweep_and_settle(&app).await;
     let all = nodes(&rig, &lane, true);
-    all.iter().for_each(|node| rig.control.remove_node(&lane, node).unwrap());
+    for node in &all {
+        rig.control.remove_node(&lane, node).unwrap();
+    }
     rig.sweep_and_settle(&app).await;
-    all.iter().for_each(|node| assert_open(&rig, &lane, node));
+    for node in &all {
+        assert_open(&rig, &lane, node);
+    }
     clock.advance(DAY);
     rig.sweep_and_settle(&app).await;
-    all.iter().for_each(|node| assert_gone(&rig, &lane, node, "for a long time"));
+    for node in &all {
+        assert_gone(&rig, &lane, node, "for a long time");
+    }
     rig.assert_true(&app).await;
     app.shutdown().await.unwrap();
 }

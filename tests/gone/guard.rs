@@ -19,7 +19,9 @@ async fn ten_nodes_may_go_at_once_whatever_their_share() {
     let (rig, app, lane) = settled(721, 12, 0.0).await;
     let removed = remove(&rig, &lane, 10);
     rig.sweep_and_settle(&app).await;
-    removed.iter().for_each(|node| assert_gone(&rig, &lane, node, "no longer exists"));
+    for node in &removed {
+        assert_gone(&rig, &lane, node, "no longer exists");
+    }
     assert_eq!(withheld(&app), 0);
     rig.assert_true(&app).await;
     app.shutdown().await.unwrap();
@@ -31,7 +33,9 @@ async fn a_mass_is_withheld_and_released_by_a_persons_word_once() {
     let removed = remove(&rig, &lane, 11);
     rig.sweep_and_settle(&app).await;
     rig.sweep_and_settle(&app).await;
-    removed.iter().for_each(|node| assert_open(&rig, &lane, node));
+    for node in &removed {
+        assert_open(&rig, &lane, node);
+    }
     assert_eq!(withheld(&app), 11);
     let status = app.status().await;
     assert_eq!(status.lanes[0].gone_withheld_nodes, 11);
@@ -46,14 +50,18 @@ async fn a_mass_is_withheld_and_released_by_a_persons_word_once() {
 
     app.lanes()[0].accept_gone();
     rig.sweep_and_settle(&app).await;
-    removed.iter().for_each(|node| assert_gone(&rig, &lane, node, "no longer exists"));
+    for node in &removed {
+        assert_gone(&rig, &lane, node, "no longer exists");
+    }
     assert_eq!((withheld(&app), metric(&app, &gauge)), (0, 0));
     rig.assert_true(&app).await;
 
     // The word was good for one sweep.
     let removed = remove(&rig, &lane, 12);
     rig.sweep_and_settle(&app).await;
-    removed.iter().for_each(|node| assert_open(&rig, &lane, node));
+    for node in &removed {
+        assert_open(&rig, &lane, node);
+    }
     assert_eq!(withheld(&app), 12);
     app.shutdown().await.unwrap();
 }
@@ -74,7 +82,9 @@ async fn a_mass_that_is_back_is_withheld_no_longer() {
     }
     rig.sweep_and_settle(&app).await;
     assert_eq!(withheld(&app), 0);
-    away.iter().for_each(|node| assert_open(&rig, &lane, node));
+    for node in &away {
+        assert_open(&rig, &lane, node);
+    }
     rig.assert_true(&app).await;
     app.shutdown().await.unwrap();
 }
@@ -87,7 +97,9 @@ async fn a_mass_that_takes_two_sweeps_to_ask_about_is_not_resolved_in_parts() {
     assert_eq!(super::asked(&rig.control, &lane), 240, "what one sweep asks about is bounded");
     rig.sweep_and_settle(&app).await;
     assert_eq!(super::asked(&rig.control, &lane), 300, "the next goes on");
-    removed.iter().for_each(|node| assert_open(&rig, &lane, node));
+    for node in &removed {
+        assert_open(&rig, &lane, node);
+    }
     assert_eq!(withheld(&app), 300);
     app.lanes()[0].accept_gone();
     rig.sweep_and_settle(&app).await;

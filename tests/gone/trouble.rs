@@ -43,10 +43,14 @@ async fn a_sweep_that_fails_at_whatever_page_resolves_nothing() {
     for operation in [INFORMATION, SUMMARIES] {
         for page in 0..3 {
             let gone = [nodes(&rig, &lane, false).remove(0), nodes(&rig, &lane, true).remove(0)];
-            gone.iter().for_each(|node| rig.control.remove_node(&lane, node).unwrap());
+            for node in &gone {
+                rig.control.remove_node(&lane, node).unwrap();
+            }
             let asked_before = asked(&rig.control, &lane);
             sweeps_failing_at(&rig, &app, &lane, operation, page).await;
-            gone.iter().for_each(|node| assert_open(&rig, &lane, node));
+            for node in &gone {
+                assert_open(&rig, &lane, node);
+            }
             assert_eq!(asked(&rig.control, &lane), asked_before, "{operation}, page {page}");
 
             rig.control.clear_faults();
@@ -156,7 +160,9 @@ async fn an_empty_answer_of_cloud_control_resolves_nothing() {
 async fn a_pause_by_an_operator_stops_the_asking_too() {
     let (rig, app, lane) = settled(760, 20, 0.0).await;
     let gone: Vec<String> = nodes(&rig, &lane, false).into_iter().take(5).collect();
-    gone.iter().for_each(|node| rig.control.remove_node(&lane, node).unwrap());
+    for node in &gone {
+        rig.control.remove_node(&lane, node).unwrap();
+    }
     let pause = Duration::from_millis(300);
     rig.control.set_fault(cloud_control(), Some(Fault::Latency { min: pause, max: pause }));
     app.sweep_now();
@@ -166,7 +172,9 @@ async fn a_pause_by_an_operator_stops_the_asking_too() {
     let mut sweeps = app.lanes()[0].sweeps.clone();
     within(sweeps.wait_for(|status| status.paused), "the lane to be paused").await.unwrap();
     assert!(asked(&rig.control, &lane) <= 2);
-    gone.iter().for_each(|node| assert_open(&rig, &lane, node));
+    for node in &gone {
+        assert_open(&rig, &lane, node);
+    }
     queues.resume(PauseWhat::Ingest, None).await.unwrap();
     rig.sweep_and_settle(&app).await;
     rig.assert_true(&app).await;

@@ -23,7 +23,7 @@ async fn only_active_accounts_count_by_state_or_where_there_is_none_by_status() 
     let provider = aws_credential_types::provider::SharedCredentialsProvider::new(credentials);
     let aws = canned.aws(provider).await;
     let accounts = aws.organization(Partition::Aws, None).await.active_accounts().await.unwrap();
-    let accounts: Vec<&str> = accounts.iter().map(|account| account.as_str()).collect();
+    let accounts: Vec<&str> = accounts.iter().map(crate::record::AccountId::as_str).collect();
     assert_eq!(accounts, ["111111111111", "555555555555"]);
     let requests = canned.requests();
     assert_eq!(requests[0].0, "AWSOrganizationsV20161128.ListAccounts");

@@ -391,6 +391,7 @@ mod tests {
         AssociationScan { non_compliant, severity: "HIGH".into(), baseline: None, at }
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "as it is passed on")]
     fn patches(non_compliant: bool, at: Option<i64>) -> Option<PatchVerdict> {
         Some(PatchVerdict { non_compliant, at: at.map(UnixMillis) })
     }

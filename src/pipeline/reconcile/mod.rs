@@ -223,15 +223,14 @@ impl LaneReconcile {
         let (now, interval) = (self.queues.clock().now(), self.settings.interval);
         // Further off than any that was drawn: the clock was moved, or the interval shortened.
         let horizon = now.plus(interval.mul_f64(1.0 + JITTER));
-        let due = match care.due.filter(|due| *due <= horizon) {
-            Some(due) => due,
-            None => {
-                // Lanes that start together aren't compared together.
-                let due = now.plus(interval.mul_f64(fastrand::f64()));
-                care.due = Some(due);
-                self.queues.put_lane_care(self.lane(), care.clone()).await?;
-                due
-            }
+        let due = if let Some(due) = care.due.filter(|due| *due <= horizon) {
+            due
+        } else {
+            // Lanes that start together aren't compared together.
+            let due = now.plus(interval.mul_f64(fastrand::f64()));
+            care.due = Some(due);
+            self.queues.put_lane_care(self.lane(), care.clone()).await?;
+            due
         };
         Ok(due.since(now).min(LOOK_AGAIN))
     }

@@ -47,7 +47,7 @@ pub(super) fn follow(
 pub(super) fn judged(
     step: &mut Transition<'_, '_>,
     lane: &Lane,
-    reopening: Option<Reopening>,
+    reopening: Option<&Reopening>,
     assessment: &Assessment,
     is_told: bool,
 ) -> Result<(), StoreError> {
@@ -56,8 +56,8 @@ pub(super) fn judged(
     match reopening {
         None => Ok(()),
         Some(Reopening::Watched { reported } | Reopening::Due { reported }) if non_compliant => {
-            if scanned_at(assessment).is_some_and(|at| at > reported) {
-                step.reopening_is_due(lane, node, reported)?;
+            if scanned_at(assessment).is_some_and(|at| at > *reported) {
+                step.reopening_is_due(lane, node, *reported)?;
             }
             Ok(())
         }

@@ -102,7 +102,9 @@ pub(super) fn summary(node: &Node) -> Value {
         let results = node.associations.iter();
         let counted: Vec<_> =
             results.filter(|result| result.is_non_compliant == is_non_compliant).collect();
-        counted.iter().for_each(|result| *counts.of(result.level) += 1);
+        for result in &counted {
+            *counts.of(result.level) += 1;
+        }
         (counted.len(), severity_summary(&counts))
     };
     let (compliant, compliant_severities) = counts(false);

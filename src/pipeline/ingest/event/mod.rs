@@ -39,7 +39,9 @@ use crate::{
 pub const LANE_HINTS_MAX: usize = 1_024;
 
 /// Where a lane's hints go, looked up for each: lanes may come and go.
-pub struct Routes(Box<dyn Fn(&Lane) -> Option<mpsc::Sender<Hint>> + Send + Sync>);
+pub struct Routes(Box<LookUp>);
+
+type LookUp = dyn Fn(&Lane) -> Option<mpsc::Sender<Hint>> + Send + Sync;
 
 impl Routes {
     /// `to` gives nothing for lanes that aren't served.

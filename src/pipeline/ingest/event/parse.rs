@@ -72,27 +72,27 @@ pub fn parse(body: &str) -> Result<Option<Told>, Malformed> {
         _ if message.contains_key("detail-type") => event(&message),
         Some("Notification") => match message.get("Message") {
             Some(Value::String(inner)) => event(&object(inner, "what SNS has wrapped")?),
-            other => malformed(format!(
+            other => malformed(&format!(
                 "a notification of SNS has no text in Message, but {}",
                 kind(other)
             )),
         },
         Some("SubscriptionConfirmation" | "UnsubscribeConfirmation") => Ok(None),
-        _ => malformed("there is no `detail-type`: it is no event of EventBridge".into()),
+        _ => malformed("there is no `detail-type`: it is no event of EventBridge"),
     }
 }
 
 fn object(text: &str, what: &str) -> Result<Map<String, Value>, Malformed> {
     if text.len() > EVENT_BYTES_MAX {
-        return malformed(format!(
+        return malformed(&format!(
             "{what} has {} bytes, more than any event: at most {EVENT_BYTES_MAX}",
             text.len()
         ));
     }
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(other) => malformed(format!("{what} is {}, no JSON object", kind(Some(&other)))),
-        Err(error) => malformed(format!("{what} is no JSON: {error}")),
+        Ok(other) => malformed(&format!("{what} is {}, no JSON object", kind(Some(&other)))),
+        Err(error) => malformed(&format!("{what} is no JSON: {error}")),
     }
 }
 
@@ -128,10 +128,9 @@ fn deregistration(event: &Fields<'_>) -> Result<Option<Told>, Malformed> {
     let named = detail.of.values().chain(resources.into_iter().flatten());
     let node = named
         .filter_map(Value::as_str)
-        .filter_map(|text| text.rsplit('/').next()?.parse::<NodeId>().ok())
-        .next();
+        .find_map(|text| text.rsplit('/').next()?.parse::<NodeId>().ok());
     let Some(node) = node else {
-        return detail.malformed("names no node, and neither do the event's resources".into());
+        return detail.malformed("names no node, and neither do the event's resources");
     };
     // An EC2 instance isn't gone for being deregistered.
     if node.kind() == NodeKind::Ec2 {
@@ -176,7 +175,7 @@ impl<'a> Fields<'a> {
     fn text(&self, name: &str) -> Result<&'a str, Malformed> {
         match self.of.get(name) {
             Some(Value::String(text)) => Ok(text),
-            other => self.malformed(format!("`{name}` is {}, no text", kind(other))),
+            other => self.malformed(&format!("`{name}` is {}, no text", kind(other))),
         }
     }
 
@@ -193,7 +192,7 @@ impl<'a> Fields<'a> {
             Some(Value::Object(of)) => {
                 Ok(Fields { of, within: "detail: ", lane: Some(lane.clone()) })
             }
-            other => self.malformed(format!("`detail` is {}, no object", kind(other))),
+            other => self.malformed(&format!("`detail` is {}, no object", kind(other))),
         }
     }
 
@@ -209,7 +208,7 @@ impl<'a> Fields<'a> {
                 _ => None,
             }),
             None => Ok(None),
-            other => self.malformed(format!("`compliance-status` is {}, no text", kind(other))),
+            other => self.malformed(&format!("`compliance-status` is {}, no text", kind(other))),
         }
     }
 
@@ -219,17 +218,17 @@ impl<'a> Fields<'a> {
     }
 
     fn unfit<T>(&self, name: &str, error: &dyn std::fmt::Display) -> Result<T, Malformed> {
-        self.malformed(format!("`{name}`: {error}"))
+        self.malformed(&format!("`{name}`: {error}"))
     }
 
-    fn malformed<T>(&self, what: String) -> Result<T, Malformed> {
+    fn malformed<T>(&self, what: &str) -> Result<T, Malformed> {
         let message = Text::truncated(&format!("{}{what}", self.within));
         Err(Malformed { message, lane: self.lane.clone() })
     }
 }
 
-fn malformed<T>(message: String) -> Result<T, Malformed> {
-    Err(Malformed { message: Text::truncated(&message), lane: None })
+fn malformed<T>(message: &str) -> Result<T, Malformed> {
+    Err(Malformed { message: Text::truncated(message), lane: None })
 }
 
 fn kind(value: Option<&Value>) -> &'static str {

@@ -133,13 +133,15 @@ mod tests {
 
     fn items(rows: &[(&str, &str, i64)]) -> NonCompliance {
         let mut items = NonCompliance::default();
-        rows.iter().for_each(|(severity, id, at)| items.add(item(severity, id, *at)));
+        for (severity, id, at) in rows {
+            items.add(item(severity, id, *at));
+        }
         items
     }
 
     fn state(missing: i32, ended_at: i64) -> RawPatchState {
         let operation_end = Some(UnixMillis(ended_at));
-        RawPatchState { missing, operation_end, ..RawPatchState::default() }
+        RawPatchState { operation_end, missing, ..RawPatchState::default() }
     }
 
     const SCANNED: What = What::Scanned { non_compliant: None };

@@ -122,7 +122,9 @@ impl LaneEvents {
             Err(IngestError::Queue(error)) if error.is_fatal() => return Err(error),
             Err(error) => self.troubled(work, &error).await,
         }
-        group.into_iter().for_each(|(_, heard)| heard.put_back(self.metrics()));
+        for (_, heard) in group {
+            heard.put_back(self.metrics());
+        }
         Ok(())
     }
 

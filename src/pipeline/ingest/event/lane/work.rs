@@ -101,13 +101,15 @@ impl Work {
         entry.merge(heard);
         let line = match (is_end(entry.what), was_end) {
             (true, Some(true)) | (false, Some(false)) => return,
-            (true, _) => &mut self.gone,
+            (true, was_end) => {
+                if was_end == Some(false) {
+                    self.to_read.retain(|other| *other != node);
+                }
+                &mut self.gone
+            }
             (false, _) => &mut self.to_read,
         };
-        line.push_back(node.clone());
-        if was_end == Some(false) {
-            self.to_read.retain(|other| *other != node);
-        }
+        line.push_back(node);
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -166,7 +168,7 @@ mod tests {
         work.put(node.clone(), heard(What::Associated, 9));
         work.put(node.clone(), heard(scanned(false), 7));
         work.put(node.clone(), heard(scanned(true), 6));
-        assert_eq!(work.to_read, [node.clone()]);
+        assert_eq!(work.to_read, std::slice::from_ref(&node));
         assert_eq!(
             (work.heard[&node].what, work.heard[&node].at),
             (scanned(false), Some(UnixMillis(7)))

@@ -1,5 +1,11 @@
 //! AWS's own examples, and what is near them.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    reason = "a table of cases reads better so"
+)]
+
 use serde_json::json;
 
 use super::*;

@@ -181,7 +181,7 @@ impl<'a> Receiver<'a> {
             Ok(Some(told)) => self.deal_out(told, held),
             Err(malformed) => match self.bury(&malformed, &body).await {
                 Ok(()) => held.done(EventOutcome::Malformed, metrics),
-                Err(error) if error.is_full() => self.refuse(held),
+                Err(error) if error.is_full() => self.refuse(&held),
                 Err(error) => return Err(error),
             },
         }
@@ -198,19 +198,19 @@ impl<'a> Receiver<'a> {
             return message.done(EventOutcome::Foreign, &self.shared.metrics);
         };
         if self.queues.lane(&told.lane).ingest_paused().is_some() {
-            return self.refuse(message);
+            return self.refuse(&message);
         }
         match lane.try_send(Hint { told, message }) {
             Ok(()) => {}
             Err(
                 mpsc::error::TrySendError::Full(Hint { message, .. })
                 | mpsc::error::TrySendError::Closed(Hint { message, .. }),
-            ) => self.refuse(message),
+            ) => self.refuse(&message),
         }
     }
 
     /// It comes again when there may be room for it.
-    fn refuse(&self, message: Message) {
+    fn refuse(&self, message: &Message) {
         self.shared.metrics.events[EventOutcome::PutBack].increment(1);
         let _ = message.fates.send((message.number, Fate::PutBack(REFUSED_PUT_BACK)));
     }
