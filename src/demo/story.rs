@@ -292,16 +292,14 @@ impl Story {
             })
             .await?;
         }
-        let mut calm = 0;
-        while calm < CALM_LOOKS {
-            let settled = self.until(PATIENCE, |moment| moment.queued == 0).await?;
-            if !settled {
-                return Ok(());
-            }
-            calm = if self.world.events_under_way() == 0 { calm + 1 } else { 0 };
-            self.pass(Instant::now() + TICK).await?;
-        }
-        self.evidence.is_settled = true;
+        // Events of nodes that SSM can't tell of any more come again for a while, and tell nothing.
+        let mut calm_looks = 0;
+        self.evidence.is_settled = self
+            .until(PATIENCE, |moment| {
+                calm_looks = if moment.queued == 0 { calm_looks + 1 } else { 0 };
+                calm_looks >= CALM_LOOKS
+            })
+            .await?;
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use crate::{
 
 /// More letters than this are not told apart: a few are expected.
 const LETTERS_MAX: usize = 1_000;
+const RECOUNTS_MAX: u32 = 20;
 
 /// See the module.
 pub(crate) struct Truth {
@@ -41,10 +42,11 @@ impl Truth {
         let hubs: Vec<Vec<HubFinding>> =
             world.lanes.iter().map(|lane| world.control.hub(&lane.sim)).collect();
         let all = || hubs.iter().flatten();
+        let (accounting, recount) = recounted(queues).await?;
         let fleets = world.lanes.iter().map(|lane| world.control.fleet(&lane.sim));
         Ok(Self {
-            accounting: queues.accounting(),
-            recount: queues.recount().await?,
+            accounting,
+            recount,
             letters: queues.dead_letters(DeadFilter::default(), LETTERS_MAX).await?,
             differences: world.control.differences_total(),
             stats: world.control.stats_total(),
@@ -156,6 +158,21 @@ impl Truth {
             } else {
                 violations.join("; ")
             },
+        }
+    }
+}
+
+/// A recount is no snapshot, so that what moves meanwhile may be missed: it is done again then. A
+/// count that is wrong stays so.
+async fn recounted(queues: &Queues) -> Result<(Accounting, Recount), QueueError> {
+    let mut left = RECOUNTS_MAX;
+    loop {
+        let accounting = queues.accounting();
+        let recount = queues.recount().await?;
+        let agrees = recount.queued == accounting.queued && recount.dead == accounting.dead;
+        left -= 1;
+        if agrees || left == 0 {
+            return Ok((accounting, recount));
         }
     }
 }

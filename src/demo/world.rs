@@ -118,11 +118,6 @@ impl World {
         REGIONS.iter().flat_map(|region| self.control.queues(region)).collect()
     }
 
-    /// Messages in all queues, those that are worked on included.
-    pub fn events_under_way(&self) -> usize {
-        self.queues().iter().map(|queue| self.control.depth(queue).total()).sum()
-    }
-
     pub fn endpoint_url(&self) -> String {
         self.simulator.endpoint_url()
     }
