@@ -1,7 +1,7 @@
 //! The real binary over a store of format 1: it migrates by itself, whatever kills it meanwhile,
 //! and delivers what waited.
 
-use std::{fs, os::unix::process::ExitStatusExt as _, process::Stdio, time::Duration};
+use std::{fs, os::unix::process::ExitStatusExt as _, process::Stdio, time::Instant};
 
 use patchferry::{
     failpoint::{FailPoint, VARIABLE},
@@ -23,8 +23,8 @@ const OTHER_ACCOUNT: &str = "444455556666";
 const OTHER_REGION: &str = "us-west-2";
 
 const KILLS_PER_ROUND: usize = 3;
-/// What a start, the migration and its end take, or some more.
-const MIGRATION_MAX: Duration = Duration::from_millis(160);
+/// Rounds go on until a kill has met a migration, but not for ever.
+const ROUNDS_MAX: usize = 400;
 
 /// Where a migration can be killed.
 const POINTS: [FailPoint; 8] = [
@@ -133,19 +133,23 @@ fn is_migrated(site: &Site, what: &str) {
 /// SIGKILL, three times a round: the second and the third meet what the one before left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_killed_at_random_instants_leaves_the_old_store_or_the_new_one() {
-    let rounds = rounds("PATCHFERRY_MIGRATION_KILLS", 36).div_ceil(KILLS_PER_ROUND);
+    let rounds_min = rounds("PATCHFERRY_MIGRATION_KILLS", 36).div_ceil(KILLS_PER_ROUND);
     let site = site(3).await;
     let state = site.state_dir();
+    // What it takes from the start to the end here, where nothing kills it.
+    let began = Instant::now();
+    is_migrated(&site, "no kill");
+    let whole = began.elapsed();
     let mut rng = fastrand::Rng::with_seed(3);
-    let (mut kills, mut amid) = (0, 0);
-    for round in 0..rounds {
+    let (mut kills, mut amid, mut round) = (0, 0, 0);
+    while round < rounds_min || (amid == 0 && round < ROUNDS_MAX) {
         fs::remove_dir_all(&state).unwrap();
         old_state(&state);
         for _ in 0..KILLS_PER_ROUND {
             let mut child = site.command(&["status"]).stdout(Stdio::null()).spawn().unwrap();
             // A random instant is what is wanted: time itself is the event.
             #[allow(clippy::disallowed_methods)]
-            std::thread::sleep(MIGRATION_MAX.mul_f64(rng.f64()));
+            std::thread::sleep(whole.mul_f64(rng.f64()));
             child.kill().unwrap();
             let killed = child.wait().unwrap().signal() == Some(9);
             kills += usize::from(killed);
@@ -155,6 +159,7 @@ async fn a_migration_killed_at_random_instants_leaves_the_old_store_or_the_new_o
             amid += usize::from(killed && begun && current.contains("format 1"));
         }
         is_migrated(&site, &format!("round {round}"));
+        round += 1;
     }
     report(&format!("migrations: {kills} kills, {amid} of them amid the migration"));
     assert!(amid > 0, "none of {kills} kills met a migration");

@@ -37,6 +37,12 @@ fn reopened(app: &patchferry::app::App) -> u64 {
     metric(app, "patchferry_reopened_by_scan_total")
 }
 
+/// Counted once the acknowledgement is committed: just after the queues show it.
+async fn wait_until_counted(story: &Story, expected: u64) {
+    let what = format!("{expected} reopened");
+    story.rig.wait_for(&story.app, &what, |_, _| reopened(&story.app) == expected).await;
+}
+
 /// Whether the hub saw it archived and then active, after what it held in `before`.
 fn was_closed_and_opened(finding: &HubFinding, before: &HubFinding) -> bool {
     let since = finding.history.iter().skip_while(|(at, _)| *at != before.updated_at).skip(1);
@@ -71,7 +77,8 @@ async fn a_finding_that_somebody_resolved_is_shown_again_by_a_newer_scan_only() 
     wait_until_shown(&story, &node).await;
     let after = story.finding(&node);
     assert!(was_closed_and_opened(&after, &before), "{:?}", after.history);
-    assert_eq!((after.compliance_status.as_str(), reopened(&story.app)), ("FAILED", 1));
+    assert_eq!(after.compliance_status, "FAILED");
+    wait_until_counted(&story, 1).await;
     assert_eq!(after.created_at, before.created_at);
     story.rig.sweep_and_settle(&story.app).await;
     story.reconcile(true).await;
@@ -157,8 +164,10 @@ async fn what_is_seen_of_the_node_while_its_finding_is_closed_is_what_it_is_open
             assert!(was_closed_and_opened(&after, &before), "{:?}", after.history);
             assert_eq!((after.patch_counts[0], after.workflow_status.as_str()), (7, "NEW"));
         }
-        assert_eq!(reopened(&story.app), u64::from(missing > 0));
+        let expected = u64::from(missing > 0);
+        wait_until_counted(&story, expected).await;
         story.rig.sweep_and_settle(&story.app).await;
+        assert_eq!(reopened(&story.app), expected);
         story.end().await;
     }
 }
