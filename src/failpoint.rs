@@ -64,7 +64,11 @@ fail_points! {
     CommitFlushed = "commit_flushed",
     /// The committer hangs for ever before a group.
     CommitterHangs = "committer_hangs",
-    /// A new store's directory is there, and nothing in it.
+    /// A new store's directory is there, not under its name, and nothing in it.
+    StoreDirectoryMade = "store_directory_made",
+    /// A store that isn't needed any more has lost its name, and nothing else.
+    StoreScrapped = "store_scrapped",
+    /// A new store's directory has its name, and nothing in it but that it is unfinished.
     StoreCreated = "store_created",
     /// A new store has its format record; `CURRENT` doesn't name it.
     FormatRecordWritten = "format_record_written",

@@ -59,6 +59,7 @@ fn story(point: FailPoint) -> Story {
         | P::ValidateBeforeSettle
         | P::TransformBeforeSettle
         | P::BatchClaimed
+        | P::StoreDirectoryMade
         | P::StoreCreated
         | P::FormatRecordWritten
         | P::CurrentWritten => Story::FirstStart(&[1]),
@@ -81,6 +82,7 @@ fn story(point: FailPoint) -> Story {
         | P::MigrationCopied
         | P::MigrationSwapped
         | P::MigrationCleaned
+        | P::StoreScrapped
         | P::RestoreCopied
         | P::RestoreSwapped
         | P::CompactCopied

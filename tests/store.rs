@@ -90,7 +90,7 @@ async fn a_value_over_the_limit_is_refused_and_leaves_no_trace() {
         .await;
     assert!(matches!(refused, Err(StoreError::ValueTooLarge { bytes }) if bytes > VALUE_BYTES_MAX));
     assert_eq!(get(&queues, 1).await, None);
-    assert_eq!(store.counter(SPARE), 0);
+    assert_eq!(store.counters()[usize::from(SPARE.0)], 0);
 
     let taken = store.commit(Commit::durable(1), |tx| {
         tx.add(SPARE, 1);
@@ -100,7 +100,7 @@ async fn a_value_over_the_limit_is_refused_and_leaves_no_trace() {
     queues.close().await.unwrap();
     let queues = open(state.path(), Clock::system());
     assert_eq!(get(&queues, 3).await, Some(vec![3; VALUE_BYTES_MAX]));
-    assert_eq!(queues.store().counter(SPARE), 1);
+    assert_eq!(queues.store().counters()[usize::from(SPARE.0)], 1);
     queues.close().await.unwrap();
 }
 
@@ -160,7 +160,7 @@ async fn a_panic_in_a_commit_stops_the_store_and_leaves_no_trace() {
     assert_eq!(get(&queues, 1).await, Some(vec![1]));
     assert_eq!(get(&queues, 2).await, None);
     assert_eq!(get(&queues, 3).await, None);
-    assert_eq!(queues.store().counter(SPARE), 0);
+    assert_eq!(queues.store().counters()[usize::from(SPARE.0)], 0);
     queues.close().await.unwrap();
 }
 

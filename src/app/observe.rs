@@ -85,8 +85,9 @@ impl Observer {
 
     async fn try_refresh(&self) -> Result<(), QueueError> {
         let metrics = &self.metrics;
-        metrics.set_accounting(&offline::accounting(&self.queues));
-        for queue in offline::queues(&self.queues).await? {
+        let now = self.queues.accounting();
+        metrics.set_accounting(&offline::accounting(&now));
+        for queue in offline::queues(&self.queues, now.queued).await? {
             let Some(label) = queue_label(&queue.queue) else { continue };
             metrics.queue_items[label].set(f64_of(queue.items));
             metrics.queue_oldest_age_seconds[label]

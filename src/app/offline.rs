@@ -24,7 +24,7 @@ use crate::{
     aws::Aws,
     config::Config,
     metrics::{Accounting, BuildInfo, LaneState, Metrics},
-    queue::{PauseWhat, QueueError, Queues},
+    queue::{self, PauseWhat, QueueError, Queued, Queues},
     record::{Lane, Severity, Shard, UnixMillis},
 };
 
@@ -110,8 +110,7 @@ pub(super) fn shard_of(shard: Shard) -> Option<String> {
 }
 
 /// The store's counters, as the metrics want them.
-pub fn accounting(queues: &Queues) -> Accounting {
-    let now = queues.accounting();
+pub fn accounting(now: &queue::Accounting) -> Accounting {
     Accounting {
         accepted: now.accepted.unsigned_abs(),
         delivered: now.delivered.unsigned_abs(),
@@ -123,9 +122,8 @@ pub fn accounting(queues: &Queues) -> Accounting {
     }
 }
 
-/// Items and ages of all queues.
-pub async fn queues(queues: &Queues) -> Result<Vec<QueueStatus>, QueueError> {
-    let queued = queues.accounting().queued;
+/// Items and ages of all queues, of which `queued` tells how much is in them.
+pub async fn queues(queues: &Queues, queued: Queued) -> Result<Vec<QueueStatus>, QueueError> {
     let ages = queues.ages().await?;
     let mut oldest = None;
     for lane in queues.lanes() {
@@ -186,6 +184,7 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
     if queues.pauses().whole(PauseWhat::Ingest).is_some() {
         ingest_paused.push("operator".into());
     }
+    let now = queues.accounting();
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         started_at_unix_ms: started_at,
@@ -193,8 +192,8 @@ pub async fn status(queues: &Queues, started_at: UnixMillis) -> Result<Status, Q
         dry_run: false,
         shard: None,
         lanes,
-        queues: self::queues(queues).await?,
-        accounting: accounting(queues),
+        queues: self::queues(queues, now.queued).await?,
+        accounting: accounting(&now),
         latency: None,
         dead_letters,
         stubborn_findings: stubborn,

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::store::{
-    CounterId, Counters, Reader, Store, StoreError, codec,
+    CounterId, Counters, Held, StoreError, codec,
     keys::{Key, Table},
 };
 
@@ -65,16 +65,9 @@ impl Accounting {
     }
 }
 
-pub(super) fn read(store: &Store) -> Accounting {
-    from_counters(|counter| store.counter(counter))
-}
-
 /// As a store's counters say.
 pub(super) fn of(counters: &Counters) -> Accounting {
-    from_counters(|counter| counters[usize::from(counter.0)])
-}
-
-fn from_counters(of: impl Fn(CounterId) -> i64) -> Accounting {
+    let of = |counter: CounterId| counters[usize::from(counter.0)];
     Accounting {
         accepted: of(ACCEPTED),
         delivered: of(DELIVERED),
@@ -92,20 +85,30 @@ fn from_counters(of: impl Fn(CounterId) -> i64) -> Accounting {
     }
 }
 
-/// `queued` and `dead`, counted from what is stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// `queued` and `dead`, counted from what is stored, and what the counters say at that instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recount {
     pub queued: Queued,
     pub dead: i64,
+    pub accounting: Accounting,
 }
 
-/// Reads every queue. Only meaningful while nothing is committed.
-pub(super) fn recount(reader: &Reader<'_>) -> Result<Recount, StoreError> {
+impl Recount {
+    /// Whether the counters say what is stored; anything else is a defect.
+    pub fn agrees(&self) -> bool {
+        (self.queued, self.dead) == (self.accounting.queued, self.accounting.dead)
+    }
+}
+
+/// Reads every queue while nothing is committed.
+pub(super) fn recount(held: &Held<'_>) -> Result<Recount, StoreError> {
+    let reader = held.reader();
     let entries = |table| -> Result<i64, StoreError> {
         let mut count = 0;
         let prefix = Key::new(table);
         reader.visit(&prefix, &prefix, |_, _| {
             count += 1;
+            held.gets_on();
             true
         })?;
         Ok(count)
@@ -115,6 +118,7 @@ pub(super) fn recount(reader: &Reader<'_>) -> Result<Recount, StoreError> {
         let prefix = Key::new(table);
         reader.visit(&prefix, &prefix, |_, value| {
             count += codec::tag(value).map_or(0, |tag| i64::try_from(tag).unwrap_or(i64::MAX));
+            held.gets_on();
             true
         })?;
         Ok(count)
@@ -128,5 +132,6 @@ pub(super) fn recount(reader: &Reader<'_>) -> Result<Recount, StoreError> {
             parked: entries(Table::Parked)?,
         },
         dead: tags(Table::Dead)?,
+        accounting: of(&held.counters()),
     })
 }

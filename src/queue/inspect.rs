@@ -27,12 +27,13 @@ pub struct QueueAges {
 impl Queues {
     /// Totals as of the last commit.
     pub fn accounting(&self) -> Accounting {
-        accounting::read(&self.store)
+        accounting::of(&self.store.counters())
     }
 
-    /// `queued` and `dead`, counted anew. Only meaningful while nothing is committed.
+    /// `queued` and `dead`, counted anew while nothing is committed: for tests and proofs, it holds
+    /// everybody up for as long as reading all queues takes.
     pub async fn recount(&self) -> Result<Recount, QueueError> {
-        Ok(self.store.read(accounting::recount).await?)
+        Ok(self.store.hold(accounting::recount).await??)
     }
 
     pub async fn ages(&self) -> Result<QueueAges, QueueError> {

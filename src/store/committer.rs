@@ -21,10 +21,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -40,7 +37,7 @@ use super::{
     pulse::Pulse,
     reserve,
     space::{self, Gate},
-    tx::{COMMITS, COUNTERS_MAX, Counters, LIVE_BYTES, Tx},
+    tx::{COMMITS, Counters, LIVE_BYTES, Tx},
 };
 use crate::failpoint::{self, FailPoint};
 
@@ -90,6 +87,11 @@ impl Held<'_> {
     pub(super) fn commit(&self) -> u64 {
         self.commit
     }
+
+    /// What the counters say of exactly what [`Held::reader`] reads.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters()
+    }
 }
 
 /// What the committer thread shares with the handles.
@@ -98,10 +100,21 @@ pub(super) struct Shared {
     pub state_dir: PathBuf,
     pub identity: Identity,
     pub gate: Gate,
-    pub counters: [AtomicI64; COUNTERS_MAX],
+    /// As of the last commit, all of them at once.
+    pub counters: Mutex<Counters>,
     pub pulse: Arc<Pulse>,
     pub fatal: watch::Sender<Option<StoreError>>,
     pub commit_seconds: Mutex<Box<dyn Fn(f64) + Send>>,
+}
+
+impl Shared {
+    pub fn counters(&self) -> Counters {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_counters(&self, counters: Counters) {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+    }
 }
 
 /// Asks the committer for a look at the engine, again and again, for as long as the store is open.
@@ -251,9 +264,7 @@ impl Committer {
             self.flush()?;
             failpoint::reach(FailPoint::CommitFlushed);
         }
-        for (shared, value) in self.shared.counters.iter().zip(counters) {
-            shared.store(value, Ordering::Release);
-        }
+        self.shared.set_counters(counters);
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //! | `quarantine-<n>` | a store that was found corrupt; never touched again |
 //! | `replaced-<n>` | a store whose place a restored backup took; never touched again |
 //! | `mark` | see [`mark`](super::mark) |
+//! | `scrap-<n>` | a store that is being removed, or isn't one yet; the next opening removes it |
 //! | `backups/` | backup files; `*.partial` are unfinished |
 //! | `salvage.partial/` | a copy of a quarantined store, while it is read |
 //! | `reserve` | see [`reserve`](super::reserve) |
@@ -32,6 +33,8 @@ use crate::failpoint::{self, FailPoint};
 
 /// In a store's directory for as long as the store isn't complete.
 const UNFINISHED: &str = "unfinished";
+/// How directories begin that hold no store any more, or not yet.
+const SCRAP: &str = "scrap-";
 /// What files and directories are called that somebody is still writing.
 pub(super) const PARTIAL: &str = "partial";
 
@@ -224,7 +227,7 @@ impl StateDirectory {
             Named::Nothing | Named::Damaged(_) => 0,
         };
         for name in self.names()? {
-            let number = ["store-", "quarantine-", "replaced-"]
+            let number = ["store-", "quarantine-", "replaced-", SCRAP]
                 .iter()
                 .find_map(|prefix| name.strip_prefix(prefix)?.parse::<u64>().ok());
             highest = highest.max(number.unwrap_or(0));
@@ -244,21 +247,22 @@ impl StateDirectory {
 
     /// Creates the directory of a store that isn't complete yet.
     pub fn create_store(&self, number: u64) -> Result<PathBuf, DirectoryError> {
-        let path = self.store_path(number);
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .and_then(|()| {
-                OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path.join(UNFINISHED))?
-                    .sync_all()
-            })
-            .and_then(|()| sync_directory(&path))
-            .and_then(|()| self.sync())
-            .map_err(io_error("create", &path))?;
+        let (scrap, path) = (self.scrap_path(number), self.store_path(number));
+        let create = || -> io::Result<()> {
+            DirBuilder::new().mode(0o700).create(&scrap)?;
+            failpoint::reach(FailPoint::StoreDirectoryMade);
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(scrap.join(UNFINISHED))?
+                .sync_all()?;
+            sync_directory(&scrap)?;
+            // It has the name of a store only once it says that it is unfinished.
+            fs::rename(&scrap, &path)?;
+            self.sync()
+        };
+        create().map_err(io_error("create", &path))?;
         Ok(path)
     }
 
@@ -280,12 +284,24 @@ impl StateDirectory {
         Ok(to)
     }
 
-    /// Removes a store that isn't live.
+    /// Removes a store that isn't live. A kill leaves it whole, or as scrap.
     pub fn remove_store(&self, number: u64) -> Result<(), DirectoryError> {
-        let path = self.store_path(number);
-        remove_directory_if_there(&path)
-            .and_then(|()| self.sync())
-            .map_err(io_error("remove", &path))
+        let (path, scrap) = (self.store_path(number), self.scrap_path(number));
+        let remove = || -> io::Result<()> {
+            match fs::rename(&path, &scrap) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                renamed => renamed?,
+            }
+            self.sync()?;
+            failpoint::reach(FailPoint::StoreScrapped);
+            remove_directory_if_there(&scrap)?;
+            self.sync()
+        };
+        remove().map_err(io_error("remove", &path))
+    }
+
+    fn scrap_path(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{SCRAP}{number}"))
     }
 
     /// Does what `pointer` says of the store before it; where it is now, if it is kept.
@@ -307,6 +323,7 @@ impl StateDirectory {
 
     /// Finishes or removes what a kill has left unfinished. Never touches what `live` names.
     pub fn tidy(&self, live: Option<&Pointer>) -> Result<(), DirectoryError> {
+        self.remove_scrap()?;
         if let Some(pointer) = live {
             self.settle_previous(pointer)?;
             self.mark_complete(pointer.number)?;
@@ -315,15 +332,8 @@ impl StateDirectory {
             let path = self.path.join(&name);
             let number = name.strip_prefix("store-").and_then(|number| number.parse::<u64>().ok());
             let is_live = number.is_some() && number == live.map(|live| live.number);
-            if number.is_some() && !is_live && path.join(UNFINISHED).exists() {
-                tracing::info!(path = %path.display(), "removing a store that was never completed");
-                remove_directory_if_there(&path).map_err(io_error("remove", &path))?;
-            } else if number.is_some() && !is_live && live.is_some() {
-                tracing::warn!(
-                    path = %path.display(),
-                    "this store is not the one that CURRENT names, and nothing says why it is \
-                     there: it is left alone"
-                );
+            if let Some(number) = number.filter(|_| !is_live) {
+                self.tidy_store(number, live.is_some())?;
             } else if name == format!("salvage.{PARTIAL}") {
                 remove_directory_if_there(&path).map_err(io_error("remove", &path))?;
             } else if name == "CURRENT.new" {
@@ -331,6 +341,31 @@ impl StateDirectory {
             }
         }
         self.remove_partial_backups()
+    }
+
+    /// Does what is to be done with a store that isn't live.
+    fn tidy_store(&self, number: u64, is_another_live: bool) -> Result<(), DirectoryError> {
+        let path = self.store_path(number);
+        if path.join(UNFINISHED).exists() {
+            tracing::info!(path = %path.display(), "removing a store that was never completed");
+            return self.remove_store(number);
+        }
+        if is_another_live {
+            tracing::warn!(
+                path = %path.display(),
+                "this store is not the one that CURRENT names, and nothing says why it is \
+                 there: it is left alone"
+            );
+        }
+        Ok(())
+    }
+
+    fn remove_scrap(&self) -> Result<(), DirectoryError> {
+        for name in self.names()?.iter().filter(|name| name.starts_with(SCRAP)) {
+            let path = self.path.join(name);
+            remove_directory_if_there(&path).map_err(io_error("remove", &path))?;
+        }
+        Ok(())
     }
 
     fn remove_partial_backups(&self) -> Result<(), DirectoryError> {

@@ -1,10 +1,7 @@
 //! The handle on an open store: what callers commit, read and ask.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -20,7 +17,7 @@ use super::{
     open::Alarms,
     pulse::Pulse,
     space::{self, Gate, SpaceLimits, SpaceStatus},
-    tx::{CounterId, Tx},
+    tx::{Counters, Tx},
 };
 
 /// Pieces of work that may wait for the committer; submitting another waits.
@@ -114,7 +111,7 @@ impl Store {
             gate: Gate::new(limits, opened.engine.file_bytes()),
             engine: opened.engine,
             identity,
-            counters: meta.counters.map(AtomicI64::new),
+            counters: Mutex::new(meta.counters),
             pulse: Arc::new(Pulse::new()),
             fatal: watch::Sender::new(None),
             commit_seconds: Mutex::new(Box::new(|_| {})),
@@ -220,9 +217,9 @@ impl Store {
         read(&Reader(&self.shared.engine))
     }
 
-    /// A counter as of the last commit.
-    pub fn counter(&self, counter: CounterId) -> i64 {
-        self.shared.counters[usize::from(counter.0)].load(Ordering::Acquire)
+    /// All counters as of the last commit: of one instant, so that what balances does so here.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters()
     }
 
     pub fn space(&self) -> SpaceStatus {

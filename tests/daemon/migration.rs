@@ -27,14 +27,16 @@ const KILLS_PER_ROUND: usize = 3;
 const ROUNDS_MAX: usize = 400;
 
 /// Where a migration can be killed.
-const POINTS: [FailPoint; 8] = [
+const POINTS: [FailPoint; 10] = [
     FailPoint::BackupWritten,
     FailPoint::BackupRenamed,
     FailPoint::MigrationBackedUp,
+    FailPoint::StoreDirectoryMade,
     FailPoint::StoreCreated,
     FailPoint::MigrationCopied,
     FailPoint::CurrentWritten,
     FailPoint::MigrationSwapped,
+    FailPoint::StoreScrapped,
     FailPoint::MigrationCleaned,
 ];
 
@@ -122,8 +124,8 @@ fn is_migrated(site: &Site, what: &str) {
         .flatten()
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
-    let stores: Vec<&String> = names.iter().filter(|it| it.starts_with("store-")).collect();
-    assert_eq!(stores.len(), 1, "{what} left {names:?}");
+    let stores = names.iter().filter(|it| it.starts_with("store-") || it.starts_with("scrap-"));
+    assert_eq!(stores.count(), 1, "{what} left {names:?}");
     assert!(!names.iter().any(|name| name.starts_with("quarantine")), "{what}: {names:?}");
     let backups = fs::read_dir(state.join("backups")).unwrap().flatten();
     let partial = backups.filter(|it| it.path().extension().is_some_and(|it| it != "pfb"));

@@ -26,8 +26,6 @@ use self::clock::MovableClock;
 pub const ACCOUNT: &str = "111122223333";
 pub const REGION: &str = "us-east-1";
 
-/// While items move, a recount may miss some or count them twice; not as often as this.
-const RECOUNTS_MAX: u32 = 200;
 /// A test that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -232,18 +230,9 @@ impl Rig {
 
     /// The identity holds, and the counters agree with what is stored.
     pub async fn assert_accounted(&self, app: &App) {
-        // A sweep of the lane's own may begin at any time, and what is recounted is no snapshot: a
-        // count that is wrong stays so.
-        for left in (0..RECOUNTS_MAX).rev() {
-            let accounting = app.queues().accounting();
-            assert_eq!(accounting.imbalance(), 0, "{accounting:?}");
-            let recount = app.queues().recount().await.expect("a readable store");
-            let counted = (recount.queued, recount.dead);
-            if counted == (accounting.queued, accounting.dead) {
-                return;
-            }
-            assert!(left > 0, "counted {counted:?}, but {accounting:?}");
-        }
+        let recount = app.queues().recount().await.expect("a readable store");
+        assert_eq!(recount.accounting.imbalance(), 0, "{recount:?}");
+        assert!(recount.agrees(), "{recount:?}");
     }
 
     /// Nothing that no correct client does.
