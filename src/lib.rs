@@ -35,7 +35,7 @@
 //! - [`simulator`]: a stand-in for SSM, Security Hub, Cloud Control, SQS and STS that speaks AWS's
 //!   wire protocols. It shares nothing with the rest.
 //!
-//! Where to begin: the life of a finding is decided in `pipeline/transform.rs`; the outcomes of
+//! Where to begin: the life of a finding is decided in `pipeline/transform/decision.rs`; the outcomes of
 //! sending in `pipeline/deliver/outcome.rs`; what is in a finding in `aws/asff`; how an item moves
 //! from one queue to the next in one commit in `queue/mod.rs` and `store/committer.rs`. Which module
 //! may use which is a table in `tests/architecture.rs`. The integration suite is one binary,

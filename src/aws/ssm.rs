@@ -287,16 +287,8 @@ impl Ssm {
         node: &NodeId,
         from: Option<String>,
     ) -> Result<Page<ItemRow>, AwsError> {
-        let filtered = !self.item_filter_refused.load(Ordering::Relaxed);
-        match self.items_filtered(node, from.clone(), filtered).await {
-            Err(AwsError { fault: Fault::Refused { code, .. }, .. })
-                if filtered && code.as_str() == "InvalidFilter" =>
-            {
-                self.item_filter_refused.store(true, Ordering::Relaxed);
-                self.items_filtered(node, from, false).await
-            }
-            answer => answer,
-        }
+        let ask = |filtered| self.items_filtered(node, from.clone(), filtered);
+        filtered_if_allowed(&self.item_filter_refused, ask).await
     }
 
     async fn items_filtered(
@@ -401,16 +393,8 @@ impl Ssm {
         node: &NodeId,
         from: Option<String>,
     ) -> Result<Page<PatchRow>, AwsError> {
-        let filtered = !self.filter_refused.load(Ordering::Relaxed);
-        match self.patches_filtered(node, from.clone(), filtered).await {
-            Err(AwsError { fault: Fault::Refused { code, .. }, .. })
-                if filtered && code.as_str() == "InvalidFilter" =>
-            {
-                self.filter_refused.store(true, Ordering::Relaxed);
-                self.patches_filtered(node, from, false).await
-            }
-            answer => answer,
-        }
+        let ask = |filtered| self.patches_filtered(node, from.clone(), filtered);
+        filtered_if_allowed(&self.filter_refused, ask).await
     }
 
     async fn patches_filtered(
@@ -444,6 +428,26 @@ impl Ssm {
 impl fmt::Debug for Ssm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ssm").field("lane", &self.lane).finish_non_exhaustive()
+    }
+}
+
+/// Asks with a filter until AWS has once called it invalid, and without it from then on.
+async fn filtered_if_allowed<T, F>(
+    refused: &AtomicBool,
+    ask: impl Fn(bool) -> F,
+) -> Result<T, AwsError>
+where
+    F: Future<Output = Result<T, AwsError>>,
+{
+    let filtered = !refused.load(Ordering::Relaxed);
+    match ask(filtered).await {
+        Err(AwsError { fault: Fault::Refused { code, .. }, .. })
+            if filtered && code.as_str() == "InvalidFilter" =>
+        {
+            refused.store(true, Ordering::Relaxed);
+            ask(false).await
+        }
+        answer => answer,
     }
 }
 

@@ -11,7 +11,11 @@
 //!
 //! Deliberately doesn't know: changes that show in a finding but not in its name; these are updates.
 
-use super::{Decision, Draft, Identity, Ledger, Policy, closed, event_time, operation_id};
+use super::{
+    Identity, Policy,
+    decision::{Decision, Ledger, closed, operation_id},
+    draft::{Draft, event_time},
+};
 use crate::{
     queue::{Acked, Desired},
     record::{

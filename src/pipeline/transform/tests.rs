@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::{
-    queue::Place,
+    queue::{Acked, Desired, Place},
     record::{
-        Attempts, Facts, PatchCounts, ReadNumber, Receipt, Revision, Source, assessment::Compliance,
+        Attempts, Change, Facts, PatchCounts, ReadNumber, Receipt, RecordState, Revision, Severity,
+        Source, Text, UnixMillis, Verdict, assessment::Compliance, observation::GoneReason,
     },
 };
 
