@@ -77,6 +77,14 @@ pub(super) fn known_lanes(config: &Config) -> Vec<Lane> {
     lanes_of(config, &known).into_iter().map(|config| config.lane).collect()
 }
 
+/// What a start knows of the organization.
+#[derive(Default)]
+pub(super) struct AtStart {
+    pub known: Option<Known>,
+    /// Why a round could not list the accounts: what is known is older than the round.
+    failure: Option<String>,
+}
+
 /// What a start knows of the organization: of a daemon the last list, of a round what AWS says, or
 /// the last list if that can't be had.
 pub(super) async fn at_start(
@@ -84,31 +92,23 @@ pub(super) async fn at_start(
     aws: &Aws,
     now: UnixMillis,
     is_round: bool,
-) -> Result<Option<Known>, StartError> {
-    let Some(discovery) = &config.discovery else { return Ok(None) };
+) -> Result<AtStart, StartError> {
+    let Some(discovery) = &config.discovery else { return Ok(AtStart::default()) };
     let last = last_list(config);
     if !is_round {
-        return Ok(last);
+        return Ok(AtStart { known: last, failure: None });
     }
     let why = match list(aws, discovery).await {
         Ok(accounts) if accounts.is_empty() => NO_ACCOUNT.to_string(),
         Ok(accounts) => {
             let known = Known { at_unix_ms: now, accounts: accounts.into_iter().collect() };
             keep(config.state_dir.join(FILE_NAME), known.clone()).await;
-            return Ok(Some(known));
+            return Ok(AtStart { known: Some(known), failure: None });
         }
         Err(error) => error.to_string(),
     };
     match last {
-        Some(last) => {
-            let last_read = last.at_unix_ms.to_rfc3339();
-            tracing::warn!(
-                why,
-                last_read,
-                "the organization's accounts can't be listed: those of the last list are served"
-            );
-            Ok(Some(last))
-        }
+        Some(last) => Ok(AtStart { known: Some(last), failure: Some(why) }),
         None => Err(StartError::Organization(why)),
     }
 }
@@ -153,11 +153,14 @@ impl Discovery {
     }
 
     /// Takes the lanes that the start knows into service. Calls nothing.
-    pub async fn begin(mut self, known: Option<Known>, shutdown: &CancellationToken) -> Self {
-        if let Some(known) = known {
+    pub async fn begin(mut self, at_start: AtStart, shutdown: &CancellationToken) -> Self {
+        if let Some(known) = at_start.known {
             self.note(&known);
             self.accounts = known.accounts;
             self.serve(shutdown).await;
+        }
+        if let Some(why) = at_start.failure {
+            self.failed(&why);
         }
         self
     }
@@ -300,8 +303,7 @@ impl Discovery {
             tracing::warn!(
                 why,
                 last_read = last_read.map(UnixMillis::to_rfc3339),
-                "the organization's accounts can't be listed: those of the last list are served, it \
-                 is tried again"
+                "the organization's accounts can't be listed: those of the last list are served"
             );
         }
     }

@@ -173,9 +173,21 @@ impl App {
 
         let shutdown = CancellationToken::new();
         let is_round = matches!(purpose, Purpose::Round { .. });
-        let lane_configs = lanes::resolve(&config, &aws).await?;
-        let organization = discovery::at_start(&config, &aws, started_at, is_round).await?;
-        let found = organization.as_ref().map(|known| discovery::lanes_of(&config, known));
+        let resolved = async {
+            let lane_configs = lanes::resolve(&config, &aws).await?;
+            let organization = discovery::at_start(&config, &aws, started_at, is_round).await?;
+            Ok((lane_configs, organization))
+        };
+        let (lane_configs, organization) = match resolved.await {
+            Ok(resolved) => resolved,
+            Err(error) => {
+                if let Err(close) = queues.close().await {
+                    tracing::warn!(error = %close, "the store could not be closed");
+                }
+                return Err(error);
+            }
+        };
+        let found = organization.known.as_ref().map(|known| discovery::lanes_of(&config, known));
         let served = [lane_configs.clone(), found.unwrap_or_default()].concat();
         let owner = tenure::take_up(&queues, &served, config.shard).await?;
         let mut tasks = JoinSet::new();

@@ -179,6 +179,11 @@ impl Observer {
         }
     }
 
+    /// Why the organization's accounts can't be listed, if they are to be and can't.
+    pub fn organization_failure(&self) -> Option<String> {
+        self.discovery.as_ref()?.borrow().failure.clone()
+    }
+
     fn event_queues(&self) -> Vec<EventQueueStatus> {
         let shown = self.event_queues.iter().map(|queue| {
             let status = queue.status.borrow().clone();

@@ -51,6 +51,9 @@ pub struct Round {
     pub dead: i64,
     /// In all queues of the store, other lanes' included.
     pub queued: i64,
+    /// Why the organization's accounts could not be listed, where they are discovered: the lanes
+    /// are those of the last list.
+    pub organization_failure: Option<String>,
 }
 
 /// One lane of a round.
@@ -77,7 +80,12 @@ impl Round {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let lanes_done = self.lanes.iter().all(LaneRound::is_complete);
-        self.ended == Ended::Settled && lanes_done && self.queued == 0 && self.dead == 0
+        let all_lanes = self.organization_failure.is_none();
+        self.ended == Ended::Settled
+            && all_lanes
+            && lanes_done
+            && self.queued == 0
+            && self.dead == 0
     }
 }
 
@@ -140,6 +148,7 @@ impl App {
             unchanged: now.unchanged - before.unchanged,
             dead: (now.dead - before.dead).max(0),
             queued: now.queued.total(),
+            organization_failure: self.observer.organization_failure(),
         })
     }
 

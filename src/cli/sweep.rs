@@ -22,8 +22,9 @@ Works on the store of the state directory as `patchferry run` does, without list
 delivered and what waits is known to the next run, and to a daemon that is started afterwards. It
 refuses while another process holds the store.
 
-Exit codes: 0 every lane was swept and everything was acknowledged · 2 a lane wasn't swept, something
-waits (on disk, for the next run) or became a dead letter · others as for `patchferry run`.";
+Exit codes: 0 every lane was swept and everything was acknowledged · 2 a lane wasn't swept, the
+organization's accounts can't be listed, something waits (on disk, for the next run) or became a dead
+letter · others as for `patchferry run`.";
 
 #[derive(Debug, Args)]
 pub struct SweepArgs {
@@ -170,6 +171,11 @@ fn verdict(round: &Round) -> String {
     let mut left = Vec::new();
     if unswept > 0 {
         left.push(format!("{unswept} lanes were not swept"));
+    }
+    if let Some(why) = &round.organization_failure {
+        left.push(format!(
+            "the organization's accounts can't be listed, so that those of the last list were swept: {why}"
+        ));
     }
     if round.queued > 0 {
         left.push(format!("{} items wait in the store for the next run", round.queued));

@@ -232,8 +232,9 @@ pub struct PatchDetail {
     pub cves: Vec<Text<32>>,
 }
 
-/// CVE ids kept of one patch.
-pub const CVES_KEPT_MAX: usize = 20;
+/// CVE ids kept of one patch: a kernel's update closes dozens. More than a finding lists of all its
+/// patches, so that what isn't kept is among what it says to have left out.
+pub const CVES_KEPT_MAX: usize = 100;
 
 impl PatchDetail {
     /// How little the vendor makes of it: 0 is critical. Vendors differ in their words (Microsoft
@@ -247,6 +248,12 @@ impl PatchDetail {
             "low" => 3,
             _ => 4,
         }
+    }
+
+    /// Whether it may close more than [`PatchDetail::cves`] says.
+    #[must_use]
+    pub fn may_have_more_cves(&self) -> bool {
+        self.cves.len() >= CVES_KEPT_MAX
     }
 
     /// The CVE ids in `PatchComplianceData.CVEIds`: one text, separated by commas.

@@ -10,7 +10,7 @@ use aws_sdk_securityhub::types::{
 use super::limits::{Meter, Pairs};
 use crate::record::{
     PatchDetail, Text,
-    observation::{NodeInfo, PatchState},
+    observation::{CVES_KEPT_MAX, NodeInfo, PatchState},
 };
 
 /// `ProductFields` values: up to 2,048 characters (Security Hub model).
@@ -49,6 +49,10 @@ const LINE_CVES_MAX: usize = 6;
 
 /// ASFF names no limit of its own; a finding is a summary, and AWS takes 240 KB of it.
 const VULNERABILITIES_MAX: usize = 50;
+const _: () = assert!(
+    VULNERABILITIES_MAX < CVES_KEPT_MAX,
+    "what isn't kept of a patch has to be among what is said to be left out"
+);
 const PACKAGES_MAX: usize = 8;
 const RELATED_MAX: usize = 8;
 /// A vulnerability that begins within this budget may end beyond it, by at most one's size.
@@ -93,7 +97,8 @@ fn line(patch: &PatchDetail) -> String {
     }
     if patch.cves.len() > LINE_CVES_MAX {
         let left_out = patch.cves.len() - LINE_CVES_MAX;
-        write!(text, " +{left_out} more").expect("writing to a String can't fail");
+        let more = if patch.may_have_more_cves() { "or more" } else { "more" };
+        write!(text, " +{left_out} {more}").expect("writing to a String can't fail");
     }
     text
 }
@@ -148,13 +153,17 @@ fn item(patch: &PatchDetail) -> String {
 pub(super) struct Vulnerabilities {
     pub listed: Option<Vec<Vulnerability>>,
     pub total: usize,
+    /// There may be more than `total`: a patch has more ids than are kept of one.
+    pub or_more: bool,
 }
 
 impl Vulnerabilities {
     /// `50 of 73 CVE ids are listed`, if any are left out.
     pub fn left_out(&self) -> Option<String> {
         let listed = self.listed.as_ref().map_or(0, Vec::len);
-        (listed < self.total).then(|| format!("{listed} of {} CVE ids are listed", self.total))
+        let total = self.total;
+        let or_more = if self.or_more { " or more" } else { "" };
+        (listed < total).then(|| format!("{listed} of {total}{or_more} CVE ids are listed"))
     }
 }
 
@@ -196,7 +205,8 @@ pub(super) fn vulnerabilities(
         meter.count_cut();
     }
     let listed = (!rendered.is_empty()).then_some(rendered);
-    Vulnerabilities { listed, total: known.len() }
+    let or_more = details.iter().any(|patch| patch.may_have_more_cves());
+    Vulnerabilities { listed, total: known.len(), or_more }
 }
 
 fn vulnerability(
@@ -314,6 +324,21 @@ mod tests {
             (vendor.name(), vendor.vendor_severity()),
             (Some("Amazon Linux"), Some("Critical"))
         );
+    }
+
+    #[test]
+    fn what_is_not_kept_of_a_patch_is_said_to_be_left_out() {
+        let ids: Vec<String> = (0..CVES_KEPT_MAX + 30).map(|n| format!("CVE-{n}")).collect();
+        let mut kernel = patch("kernel", PatchState::Missing, &[]);
+        kernel.cves = PatchDetail::split_cves(&ids.join(","));
+        assert_eq!(kernel.cves.len(), CVES_KEPT_MAX);
+        let found = vulnerabilities(&[&kernel], None, &mut Meter::default());
+        assert_eq!(found.left_out().unwrap(), "50 of 100 or more CVE ids are listed");
+        assert!(line(&kernel).ends_with("CVE-5 +94 or more"), "{}", line(&kernel));
+        kernel.cves.truncate(CVES_KEPT_MAX - 1);
+        let found = vulnerabilities(&[&kernel], None, &mut Meter::default());
+        assert_eq!(found.left_out().unwrap(), "50 of 99 CVE ids are listed");
+        assert!(line(&kernel).ends_with("CVE-5 +93 more"), "{}", line(&kernel));
     }
 
     #[test]
