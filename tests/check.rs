@@ -146,10 +146,8 @@ async fn each_action_that_is_denied_is_named_with_its_statement_and_no_other_is(
             let (place, named) = match *action {
                 "sts:AssumeRole" => (lane.as_str(), "identity"),
                 "ec2:DescribeInstances" => (lane.as_str(), "cloudformation:GetResource"),
-                "sqs:GetQueueAttributes" => ("machine", queue.as_str()),
                 listing @ "organizations:ListAccounts" => ("machine", listing),
-                // To try these would be to take messages.
-                other if other.starts_with("sqs:") => continue,
+                other if other.starts_with("sqs:") => ("machine", queue.as_str()),
                 other => (lane.as_str(), other),
             };
             let account = match statement.holder {
@@ -180,6 +178,33 @@ async fn each_action_that_is_denied_is_named_with_its_statement_and_no_other_is(
             site.control.allow_all();
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_is_tried_without_a_message_being_taken() {
+    let simulator = SimulatorConfig::new(14).lane(ACCOUNT, REGION, FleetConfig::of(5)).queue(
+        ACCOUNT,
+        REGION,
+        "patch-events",
+    );
+    let url = format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/patch-events");
+    let site = Site::new(simulator, Some(&format!("{EAGER}[[sqs]]\nurl = \"{url}\"\n"))).await;
+    let queue = site.control.queues(REGION).remove(0);
+    let checked = format!("queue {ACCOUNT}/{REGION}/patch-events");
+    let told = || {
+        let (report, _) = check(&site, &[]);
+        assert_eq!(trouble(&report), Vec::<String>::new());
+        item(&report, "machine", &checked)["text"].as_str().unwrap().to_string()
+    };
+    let receives = || site.control.stats_total().requests.get("ReceiveMessage").copied();
+    assert_eq!(told(), "no message waits");
+    assert_eq!(receives(), Some(1));
+    for _ in 0..3 {
+        site.control.send_raw(&queue, "{}");
+    }
+    assert!(told().starts_with("3 messages wait: sqs:ReceiveMessage was not tried"), "{}", told());
+    assert_eq!(receives(), Some(1));
+    assert_eq!((site.control.depth(&queue).visible, site.control.deleted(&queue)), (3, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,14 @@ pub struct AwsError {
     pub fault: Fault,
 }
 
+impl AwsError {
+    /// Whether a policy forbids the call.
+    #[must_use]
+    pub fn is_access_denied(&self) -> bool {
+        self.fault.is_access_denied()
+    }
+}
+
 /// Every way in which a call can fail.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -32,6 +40,14 @@ pub enum Fault {
     /// AWS understood the request and calls it wrong.
     #[error("refused by AWS with {status} {code}: {message}")]
     Refused { status: u16, code: Text<128>, message: Text<1024> },
+}
+
+impl Fault {
+    /// See [`AwsError::is_access_denied`].
+    #[must_use]
+    pub fn is_access_denied(&self) -> bool {
+        matches!(self, Self::Held { reason: HoldReason::AccessDenied, .. })
+    }
 }
 
 /// How a service was out of reach.

@@ -129,6 +129,20 @@ impl Sqs {
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(message).collect())
     }
 
+    /// Whether messages may be received: asks for one, and hides it for no time if there is one.
+    pub async fn try_receive(&self) -> Result<(), AwsError> {
+        self.client
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(1)
+            .wait_time_seconds(0)
+            .visibility_timeout(0)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| failed("ReceiveMessage", classify(&error)))
+    }
+
     /// How many messages wait, roughly. It takes none of them.
     pub async fn waiting_messages(&self) -> Result<u64, AwsError> {
         let name = QueueAttributeName::ApproximateNumberOfMessages;

@@ -146,10 +146,10 @@ async fn check_queues(shared: &Shared, config: &Config, deadline: Instant) -> Ve
     let mut items = Vec::new();
     for queue in &config.queues {
         let checked = timeout_at(deadline, Box::pin(queue::check(&shared.aws, queue))).await;
-        items.push(checked.unwrap_or_else(|_elapsed| {
+        items.extend(checked.unwrap_or_else(|_elapsed| {
             let advice = "give more time with --timeout";
             let check = format!("queue {}/{}/{}", queue.account, queue.region, queue.name());
-            Item::fail(&check, "not checked to its end in the time given", advice)
+            vec![Item::fail(&check, "not checked to its end in the time given", advice)]
         }));
     }
     items

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     aws::{
-        AwsError, Fault, HoldReason,
+        AwsError, Fault,
         ssm::{AssociationItem, AssociationRow},
     },
     metrics::SsmOperation,
@@ -142,7 +142,7 @@ pub(super) async fn list(reads: &LaneReads) -> Result<Arc<PatchAssociations>, Re
             .await;
         let page = match asked {
             Ok(Read { page, .. }) => page,
-            Err(ReadError::Aws(error)) if is_denied(&error) => {
+            Err(ReadError::Aws(error)) if error.is_access_denied() => {
                 denied(reads, &error);
                 return Ok(Arc::default());
             }
@@ -156,10 +156,6 @@ pub(super) async fn list(reads: &LaneReads) -> Result<Arc<PatchAssociations>, Re
             return Ok(these);
         }
     }
-}
-
-fn is_denied(error: &AwsError) -> bool {
-    matches!(error.fault, Fault::Held { reason: HoldReason::AccessDenied, .. })
 }
 
 /// Patch states go on without what may not be read.
@@ -298,7 +294,7 @@ pub(super) async fn scan_of(
         return Ok(None);
     }
     let items = match items(reads, node, &associations).await {
-        Err(ReadError::Aws(error)) if is_denied(&error) => {
+        Err(ReadError::Aws(error)) if error.is_access_denied() => {
             denied(reads, &error);
             return Ok(None);
         }
@@ -364,7 +360,7 @@ async fn runs(reads: &LaneReads, node: &NodeId) -> Result<HashMap<String, UnixMi
             Ok(Read { page, .. }) => page,
             // Not of a node that doesn't run, say.
             Err(ReadError::Aws(error))
-                if is_denied(&error) || matches!(error.fault, Fault::Refused { .. }) =>
+                if error.is_access_denied() || matches!(error.fault, Fault::Refused { .. }) =>
             {
                 return Ok(runs);
             }

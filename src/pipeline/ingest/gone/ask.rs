@@ -19,7 +19,7 @@ use std::collections::HashSet;
 use tokio::time::Instant;
 
 use crate::{
-    aws::{AwsError, Fault, HoldReason, InstanceFate, Unavailability, ssm::PAGE_ROWS_MAX},
+    aws::{AwsError, Fault, InstanceFate, Unavailability, ssm::PAGE_ROWS_MAX},
     metrics::{SsmOperation, SsmOutcome},
     pipeline::{
         ingest::reads::{LaneReads, Read, ReadError, outcome},
@@ -93,7 +93,7 @@ pub(super) async fn ask_cloud_control(
                 }
                 next = Some(node);
             }
-            (Err(error), _) if is_denial(&error.fault) => {
+            (Err(error), _) if error.fault.is_access_denied() => {
                 return Ok(Round { answers, end: End::Denied(error) });
             }
             (Err(error), _) => {
@@ -163,10 +163,6 @@ async fn listed(reads: &LaneReads, nodes: &[NodeId]) -> Result<HashSet<String>, 
             return Ok(listed);
         }
     }
-}
-
-fn is_denial(fault: &Fault) -> bool {
-    matches!(fault, Fault::Held { reason: HoldReason::AccessDenied, .. })
 }
 
 /// Another request would take as long.
