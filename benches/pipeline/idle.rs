@@ -72,12 +72,7 @@ pub async fn fleet() {
         "",
         Some((0.0, Aim::AtMost)),
     );
-    line(
-        "visits to the committer, none of which wrote",
-        (commits(&app) - committed) / sweeps,
-        "",
-        None,
-    );
+    line("commit groups, empty ones included", (commits(&app) - committed) / sweeps, "", None);
     line("bytes written", as_f64(used.written_bytes) / sweeps, "B", Some((0.0, Aim::AtMost)));
     line("RSS", Usage::rss_mib(), "MiB", None);
     app.shutdown().await.expect("a clean shutdown");

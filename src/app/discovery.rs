@@ -300,10 +300,11 @@ impl Discovery {
         self.status.send_modify(|status| status.failure = Some(why.to_string()));
         if news {
             let last_read = self.status.borrow().last_read_unix_ms;
+            let next = if self.is_round { "the next run tries again" } else { "it is tried again" };
             tracing::warn!(
                 why,
                 last_read = last_read.map(UnixMillis::to_rfc3339),
-                "the organization's accounts can't be listed: those of the last list are served"
+                "the organization's accounts can't be listed: those of the last list are served, {next}"
             );
         }
     }

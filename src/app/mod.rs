@@ -153,15 +153,29 @@ impl App {
         Box::pin(Self::start_as(options, Purpose::Daemon)).await
     }
 
+    /// Whatever fails once the store is open closes it again.
     async fn start_as(options: Options, purpose: Purpose) -> Result<Self, StartError> {
+        let (config, clock) = (&options.config, options.clock.clone());
+        let (state_dir, limits) = (config.state_dir.clone(), settings::space(config));
+        let queues = tokio::task::spawn_blocking(move || open_queues(&state_dir, limits, clock))
+            .await
+            .map_err(|_| QueueError::Store(StoreError::Poisoned))??;
+        let started = Box::pin(Self::start_on(queues.clone(), options, purpose)).await;
+        if started.is_err()
+            && let Err(error) = queues.close().await
+        {
+            tracing::warn!(%error, "the store could not be closed");
+        }
+        started
+    }
+
+    async fn start_on(
+        queues: Queues,
+        options: Options,
+        purpose: Purpose,
+    ) -> Result<Self, StartError> {
         let Options { config, aws, clock, listen } = options;
         let started_at = clock.now();
-        let (state_dir, limits) = (config.state_dir.clone(), settings::space(&config));
-        let open_clock = clock.clone();
-        let queues =
-            tokio::task::spawn_blocking(move || open_queues(&state_dir, limits, open_clock))
-                .await
-                .map_err(|_| QueueError::Store(StoreError::Poisoned))??;
         let metrics = Metrics::new(BuildInfo {
             version: env!("CARGO_PKG_VERSION"),
             revision: option_env!("PATCHFERRY_REVISION").unwrap_or("unknown"),
@@ -173,20 +187,8 @@ impl App {
 
         let shutdown = CancellationToken::new();
         let is_round = matches!(purpose, Purpose::Round { .. });
-        let resolved = async {
-            let lane_configs = lanes::resolve(&config, &aws).await?;
-            let organization = discovery::at_start(&config, &aws, started_at, is_round).await?;
-            Ok((lane_configs, organization))
-        };
-        let (lane_configs, organization) = match resolved.await {
-            Ok(resolved) => resolved,
-            Err(error) => {
-                if let Err(close) = queues.close().await {
-                    tracing::warn!(error = %close, "the store could not be closed");
-                }
-                return Err(error);
-            }
-        };
+        let lane_configs = lanes::resolve(&config, &aws).await?;
+        let organization = discovery::at_start(&config, &aws, started_at, is_round).await?;
         let found = organization.known.as_ref().map(|known| discovery::lanes_of(&config, known));
         let served = [lane_configs.clone(), found.unwrap_or_default()].concat();
         let owner = tenure::take_up(&queues, &served, config.shard).await?;

@@ -72,7 +72,7 @@ fn lanes(world: &World, meters: &Meters, evidence: &Evidence) -> Vec<LaneSummary
 }
 
 fn totals(truth: &Truth, meters: &Meters, run: Duration, lanes: usize) -> Totals {
-    let now = &truth.accounting;
+    let now = &truth.recount.accounting;
     Totals {
         observed: meters.passed_over + now.accepted.unsigned_abs(),
         accepted: now.accepted.unsigned_abs(),
@@ -152,7 +152,7 @@ impl Facts<'_> {
         let backlog: u64 = drains.iter().map(|drain| drain.backlog).sum();
         let held = !drains.is_empty()
             && drains.iter().all(|drain| drain.backlog > 0 && drain.drained_after.is_some())
-            && self.truth.accounting.queued.total() == 0;
+            && self.truth.recount.accounting.queued.total() == 0;
         Check {
             name: "the outage is survived",
             held,

@@ -5,7 +5,7 @@
 
 use super::{Check, daemon, world::World};
 use crate::{
-    queue::{Accounting, DeadFilter, QueueError, Queues, Recount},
+    queue::{DeadFilter, QueueError, Queues, Recount},
     record::{DeadLetter, UnixMillis},
     simulator::{HubFinding, Stats},
 };
@@ -15,7 +15,6 @@ const LETTERS_MAX: usize = 1_000;
 
 /// See the module.
 pub(crate) struct Truth {
-    pub accounting: Accounting,
     pub recount: Recount,
     pub letters: Vec<DeadLetter>,
     /// Where the hubs don't hold what the fleets are, a sentence each.
@@ -44,7 +43,6 @@ impl Truth {
         let recount = queues.recount().await?;
         let fleets = world.lanes.iter().map(|lane| world.control.fleet(&lane.sim));
         Ok(Self {
-            accounting: recount.accounting,
             recount,
             letters: queues.dead_letters(DeadFilter::default(), LETTERS_MAX).await?,
             differences: world.control.differences_total(),
@@ -77,7 +75,7 @@ impl Truth {
     }
 
     pub fn accounted(&self) -> Check {
-        let (now, recount) = (&self.accounting, &self.recount);
+        let (now, recount) = (&self.recount.accounting, &self.recount);
         let agrees = recount.agrees();
         Check {
             name: "everything accepted is accounted for",

@@ -190,7 +190,7 @@ fn lanes(options: &Options, world: &World, evidence: &Evidence) -> Vec<LaneSumma
 }
 
 fn totals(truth: &Truth) -> Totals {
-    let now = &truth.accounting;
+    let now = &truth.recount.accounting;
     Totals {
         accepted: now.accepted.unsigned_abs(),
         delivered: now.delivered.unsigned_abs(),

@@ -66,7 +66,6 @@ pub(super) enum Submitted {
 /// The store while nothing is committed.
 pub struct Held<'a> {
     shared: &'a Shared,
-    commit: u64,
 }
 
 impl Held<'_> {
@@ -85,7 +84,7 @@ impl Held<'_> {
     }
 
     pub(super) fn commit(&self) -> u64 {
-        self.commit
+        commit_number(&self.counters())
     }
 
     /// What the counters say of exactly what [`Held::reader`] reads.
@@ -188,7 +187,7 @@ impl Committer {
 
     /// Runs `look`, which only reads: a panic in it is its caller's trouble.
     fn hold(&self, look: Box<dyn FnOnce(&Held<'_>) + Send>) {
-        let held = Held { shared: &self.shared, commit: commit_number(&self.counters) };
+        let held = Held { shared: &self.shared };
         let outcome = catch_unwind(AssertUnwindSafe(|| look(&held)));
         if let Err(panic) = outcome {
             tracing::error!(

@@ -148,8 +148,11 @@ async fn check_queues(shared: &Shared, config: &Config, deadline: Instant) -> Ve
         let checked = timeout_at(deadline, Box::pin(queue::check(&shared.aws, queue))).await;
         items.extend(checked.unwrap_or_else(|_elapsed| {
             let advice = "give more time with --timeout";
-            let check = format!("queue {}/{}/{}", queue.account, queue.region, queue.name());
-            vec![Item::fail(&check, "not checked to its end in the time given", advice)]
+            vec![Item::fail(
+                &queue::name(queue),
+                "not checked to its end in the time given",
+                advice,
+            )]
         }));
     }
     items
