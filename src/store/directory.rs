@@ -16,7 +16,7 @@
 //! Guarantees: one process at a time (an advisory lock that dies with its holder); a store's
 //! directory name is never used twice; files are 0600, directories 0700; names that matter are
 //! fsynced before anybody relies on them; what a kill left unfinished is removed at the next
-//! opening, and never anything that `CURRENT` names. Knows nothing of what is inside a store.
+//! opening ([`leftovers`](super::leftovers)). Knows nothing of what is inside a store.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -32,9 +32,9 @@ use super::{
 use crate::failpoint::{self, FailPoint};
 
 /// In a store's directory for as long as the store isn't complete.
-const UNFINISHED: &str = "unfinished";
+pub(super) const UNFINISHED: &str = "unfinished";
 /// How directories begin that hold no store any more, or not yet.
-const SCRAP: &str = "scrap-";
+pub(super) const SCRAP: &str = "scrap-";
 /// What files and directories are called that somebody is still writing.
 pub(super) const PARTIAL: &str = "partial";
 
@@ -321,70 +321,7 @@ impl StateDirectory {
         }
     }
 
-    /// Finishes or removes what a kill has left unfinished. Never touches what `live` names.
-    pub fn tidy(&self, live: Option<&Pointer>) -> Result<(), DirectoryError> {
-        self.remove_scrap()?;
-        if let Some(pointer) = live {
-            self.settle_previous(pointer)?;
-            self.mark_complete(pointer.number)?;
-        }
-        for name in self.names()? {
-            let path = self.path.join(&name);
-            let number = name.strip_prefix("store-").and_then(|number| number.parse::<u64>().ok());
-            let is_live = number.is_some() && number == live.map(|live| live.number);
-            if let Some(number) = number.filter(|_| !is_live) {
-                self.tidy_store(number, live.is_some())?;
-            } else if name == format!("salvage.{PARTIAL}") {
-                remove_directory_if_there(&path).map_err(io_error("remove", &path))?;
-            } else if name == "CURRENT.new" {
-                remove_file_if_there(&path).map_err(io_error("remove", &path))?;
-            }
-        }
-        self.remove_partial_backups()
-    }
-
-    /// Does what is to be done with a store that isn't live.
-    fn tidy_store(&self, number: u64, is_another_live: bool) -> Result<(), DirectoryError> {
-        let path = self.store_path(number);
-        if path.join(UNFINISHED).exists() {
-            tracing::info!(path = %path.display(), "removing a store that was never completed");
-            return self.remove_store(number);
-        }
-        if is_another_live {
-            tracing::warn!(
-                path = %path.display(),
-                "this store is not the one that CURRENT names, and nothing says why it is \
-                 there: it is left alone"
-            );
-        }
-        Ok(())
-    }
-
-    fn remove_scrap(&self) -> Result<(), DirectoryError> {
-        for name in self.names()?.iter().filter(|name| name.starts_with(SCRAP)) {
-            let path = self.path.join(name);
-            remove_directory_if_there(&path).map_err(io_error("remove", &path))?;
-        }
-        Ok(())
-    }
-
-    fn remove_partial_backups(&self) -> Result<(), DirectoryError> {
-        let Ok(entries) = fs::read_dir(self.backups_path()) else { return Ok(()) };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path.extension().is_some_and(|extension| extension == PARTIAL) {
-                remove_file_if_there(&path).map_err(io_error("remove", &path))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes what a kill in the middle of a snapshot leaves behind; sled can't open with it.
-    pub fn remove_leftovers(&self, store: &Path) -> Result<(), DirectoryError> {
-        remove_engine_leftovers(store)?;
-        self.sync().map_err(io_error("fsync", &self.path))
-    }
-
-    fn names(&self) -> Result<Vec<String>, DirectoryError> {
+    pub(super) fn names(&self) -> Result<Vec<String>, DirectoryError> {
         let entries = fs::read_dir(&self.path).map_err(io_error("list", &self.path))?;
         Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
     }
@@ -392,20 +329,6 @@ impl StateDirectory {
     pub(super) fn sync(&self) -> io::Result<()> {
         sync_directory(&self.path)
     }
-}
-
-/// See [`StateDirectory::remove_leftovers`].
-pub(super) fn remove_engine_leftovers(store: &Path) -> Result<(), DirectoryError> {
-    let entries = fs::read_dir(store).map_err(io_error("list", store))?;
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            let path = entry.path();
-            fs::remove_file(&path).map_err(io_error("remove", &path))?;
-        }
-    }
-    sync_directory(store).map_err(io_error("fsync", store))
 }
 
 /// Directories of stores that were found corrupt, the oldest first.
@@ -426,7 +349,7 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn remove_file_if_there(path: &Path) -> io::Result<()> {
+pub(super) fn remove_file_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -12,7 +12,8 @@
 //! - An error of the engine is final: the committer answers every caller with it and stops, and
 //!   the process must exit with code 75 so that its supervisor starts it again.
 //!
-//! On disk, below the state directory: see [`directory`]. A store is opened ([`open`]), made
+//! On disk, below the state directory: see [`directory`]; what a kill leaves there is mended at the
+//! next opening ([`leftovers`]). A store is opened ([`open`]), made
 //! ([`building`]), copied ([`rebuild`]: migration, compaction, restore), backed up ([`backup`]) and,
 //! when it was found corrupt, read as far as it goes ([`salvage`]).
 //!
@@ -28,6 +29,7 @@ mod durability;
 mod engine;
 mod handle;
 pub mod keys;
+mod leftovers;
 mod mark;
 mod meta;
 mod open;

@@ -14,11 +14,10 @@ use std::{
 };
 
 use super::{
-    directory::{
-        PARTIAL, StateDirectory, io_error, remove_directory_if_there, remove_engine_leftovers,
-    },
+    directory::{PARTIAL, StateDirectory, io_error, remove_directory_if_there},
     engine::{self, Engine},
     keys::{Key, Table},
+    leftovers::remove_engine_leftovers,
     mark,
     meta::{self, Meta},
     open::{Contents, OpenError, RolledBack, choose, open_and_scan, panic_message, refuse_newer},
